@@ -1,0 +1,74 @@
+//! The hooks of one kind of model.
+
+use std::fmt;
+
+use crate::{Batch, Context, Epilogue, Model, Request, Response, Result, Tensor};
+
+/// Pre- and postprocessing of one kind of model. One value per model version, shared by its workers.
+///
+/// `preprocess` and `postprocess` run on the CPU pool, one request at a time; `inference` runs on a
+/// worker's thread, one batch at a time. So a corrupt image fails alone.
+pub trait Handler: Send + Sync + 'static {
+    /// Reads labels, sizes and constants from the archive.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel), naming the key or file that is wrong.
+    fn initialize(context: &Context) -> Result<Self>
+    where
+        Self: Sized;
+
+    /// One request to the model's inputs, each without a batch dimension.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidInput`](crate::ErrorCode::InvalidInput) where the request is at fault.
+    fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>>;
+
+    /// A batch through the model. The default is a plain forward pass.
+    ///
+    /// # Errors
+    /// Whatever the model reports; it fails the batch, not the worker.
+    fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Batch> {
+        let len = batch.len();
+        Batch::new(model.forward(batch.into_tensors(), Epilogue::None)?, len)
+    }
+
+    /// One request's outputs, each without the batch dimension, to its response.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PredictionFailed`](crate::ErrorCode::PredictionFailed) where the model's answer is
+    /// not what this kind of model gives.
+    fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response>;
+}
+
+/// A handler under the name that archives know it by. Servers are given a list of these.
+#[derive(Clone, Copy)]
+pub struct Registration {
+    name: &'static str,
+    initialize: fn(&Context) -> Result<Box<dyn Handler>>,
+}
+
+impl Registration {
+    /// Handler `H` under this name.
+    pub fn of<H: Handler>(name: &'static str) -> Self {
+        Self { name, initialize: |context| Ok(Box::new(H::initialize(context)?)) }
+    }
+
+    /// The name that archives know it by.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Makes the handler of one model version.
+    ///
+    /// # Errors
+    /// Those of [`Handler::initialize`].
+    pub fn initialize(&self, context: &Context) -> Result<Box<dyn Handler>> {
+        (self.initialize)(context)
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registration").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,97 @@
+//! Weights on a device, and what opens them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::{Result, Tensor};
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The CUDA device of this index, from 0, as `CUDA_VISIBLE_DEVICES` leaves them.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// What to do with a model's first output on the model's device, before it is copied to the host.
+///
+/// A mask of 8-bit classes crosses the bus instead of the scores of every class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// The outputs as they are.
+    None,
+    /// Probabilities along `dim`.
+    Softmax {
+        /// The dimension, counted with the batch's.
+        dim: usize,
+    },
+    /// The index of the largest value along `dim`, which is dropped from the shape. `U8` where the
+    /// dimension has at most 256 entries, else `I64`.
+    ///
+    /// A dimension with a single entry is one logit for "yes": the result is 1 where it is above 0,
+    /// that is, where its sigmoid is above one half.
+    ArgMax {
+        /// The dimension, counted with the batch's.
+        dim: usize,
+    },
+    /// The `k` largest values along the last dimension, descending, and their indices: two tensors.
+    /// `k` above the dimension's size gives all of it.
+    TopK {
+        /// How many.
+        k: usize,
+    },
+}
+
+/// Weights on a device. Each worker owns one, on its own thread.
+pub trait Model {
+    /// Runs the network on stacked inputs, then the epilogue on its first output. Each result's first
+    /// side counts the requests.
+    ///
+    /// # Errors
+    /// [`ErrorCode::OutOfMemory`](crate::ErrorCode::OutOfMemory) where the device has no room for the
+    /// batch, else [`ErrorCode::PredictionFailed`](crate::ErrorCode::PredictionFailed) with the runtime's
+    /// first cause.
+    fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>>;
+
+    /// Where the weights are.
+    fn device(&self) -> Device;
+}
+
+/// What a runtime needs to know to open a file as a model.
+#[derive(Clone, Debug)]
+pub struct LoadSpec {
+    /// The weights' file.
+    pub file: PathBuf,
+    /// Where they go.
+    pub device: Device,
+    /// How many threads one forward pass may use on the processor.
+    pub intra_op_threads: usize,
+}
+
+/// A library that runs networks: libtorch, ONNX Runtime, or a test's fake.
+pub trait Runtime: Send + Sync + 'static {
+    /// Its name, as logs and errors show it.
+    fn name(&self) -> &'static str;
+
+    /// The file name endings it opens, without the dot.
+    fn extensions(&self) -> &'static [&'static str];
+
+    /// How many CUDA devices it can use.
+    fn cuda_devices(&self) -> usize;
+
+    /// Opens a file as a model. Called on the thread that will use the model.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel) with the first cause in one line.
+    fn load(&self, spec: &LoadSpec) -> Result<Box<dyn Model>>;
+}

@@ -1,0 +1,98 @@
+//! One request, as every protocol hands it to a handler.
+
+use bytes::Bytes;
+
+use crate::{Error, Result};
+
+/// A header of the request: name as the client wrote it, and value.
+pub type Header = (String, String);
+
+/// One named piece of a request's body: a form field, a file, or the whole body under `body`.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The field's name.
+    pub name: String,
+    /// Its content type, where the client gave one.
+    pub content_type: Option<String>,
+    /// Its bytes, shared with the connection's buffer.
+    pub data: Bytes,
+}
+
+/// What a client sent.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The server's identifier of this request.
+    pub id: String,
+    /// What follows the model and version in the path, without a leading slash.
+    pub url_path: String,
+    /// The client's headers.
+    pub headers: Vec<Header>,
+    /// The body's pieces, in order.
+    pub parts: Vec<Part>,
+}
+
+impl Request {
+    /// The last part of this name: the last of several form fields wins, as in TorchServe.
+    pub fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().rev().find(|part| part.name == name)
+    }
+
+    /// The part that carries the input: `data`, else `body`, as TorchServe's handlers have it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidInput`](crate::ErrorCode::InvalidInput) naming the fields that are there.
+    pub fn payload(&self) -> Result<&Part> {
+        self.part("data").or_else(|| self.part("body")).ok_or_else(|| {
+            let names: Vec<&str> = self.parts.iter().map(|part| part.name.as_str()).collect();
+            Error::invalid_input(format!(
+                "no field \"data\" or \"body\" in the form; found: {}",
+                if names.is_empty() { "none".into() } else { names.join(", ") }
+            ))
+        })
+    }
+
+    /// The value of a header, whatever the case of its name; the last of several wins.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .rev()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: &str, data: &'static str) -> Part {
+        Part { name: name.into(), content_type: None, data: Bytes::from_static(data.as_bytes()) }
+    }
+
+    #[test]
+    fn data_comes_before_body_and_the_last_field_wins() {
+        let request = Request {
+            parts: vec![part("body", "b"), part("data", "first"), part("data", "last")],
+            ..Request::default()
+        };
+        assert_eq!(request.payload().unwrap().data, "last");
+        let request = Request { parts: vec![part("body", "b")], ..Request::default() };
+        assert_eq!(request.payload().unwrap().data, "b");
+    }
+
+    #[test]
+    fn a_form_without_an_input_names_its_fields() {
+        let request =
+            Request { parts: vec![part("file", "x"), part("k", "y")], ..Request::default() };
+        assert!(request.payload().unwrap_err().to_string().ends_with("found: file, k"));
+        assert!(Request::default().payload().unwrap_err().to_string().ends_with("found: none"));
+    }
+
+    #[test]
+    fn headers_are_found_whatever_their_case() {
+        let request =
+            Request { headers: vec![("Accept".into(), "a".into())], ..Request::default() };
+        assert_eq!(request.header("accept"), Some("a"));
+        assert_eq!(request.header("x"), None);
+    }
+}

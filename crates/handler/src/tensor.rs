@@ -1,0 +1,369 @@
+//! Tensors in host memory: a type, a shape, and aligned bytes in row-major order.
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use bytes::Bytes;
+use ndarray::{ArrayViewD, IxDyn};
+
+use crate::{Error, ErrorCode, Result};
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is the type it names")]
+pub enum DType {
+    Bool,
+    U8,
+    I8,
+    I16,
+    I32,
+    I64,
+    F16,
+    BF16,
+    F32,
+    F64,
+}
+
+impl DType {
+    /// Bytes one element takes.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::I16 | Self::F16 | Self::BF16 => 2,
+            Self::I32 | Self::F32 => 4,
+            Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// The name NumPy and PyTorch give this type, as clients see it in responses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::U8 => "uint8",
+            Self::I8 => "int8",
+            Self::I16 => "int16",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+        }
+    }
+}
+
+/// A Rust type that can be a tensor's element.
+pub trait Element: NoUninit + AnyBitPattern + Send + Sync + 'static {
+    /// The tensor type it stands for.
+    const DTYPE: DType;
+}
+
+macro_rules! elements {
+    ($($rust:ty => $dtype:ident),* $(,)?) => {
+        $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })*
+    };
+}
+elements!(u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f32 => F32, f64 => F64);
+
+/// An n-dimensional array in host memory.
+///
+/// Cloning shares the bytes. They are always aligned to the element's size, so a view of them as
+/// numbers never fails for that reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    dtype: DType,
+    shape: Vec<usize>,
+    data: Bytes,
+}
+
+impl Tensor {
+    /// A tensor over `data`, row-major. Takes the vector over without copying it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the shape does not hold exactly `data.len()` elements.
+    pub fn from_vec<T: Element>(shape: &[usize], data: Vec<T>) -> Result<Self> {
+        Self::from_bytes(T::DTYPE, shape, Bytes::from_owner(Elements(data)))
+    }
+
+    /// A tensor over raw bytes, row-major, native byte order. Copies them only where they are not
+    /// aligned to the element's size, as can happen with a slice of a request's body.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the shape and the number of bytes disagree.
+    pub fn from_bytes(dtype: DType, shape: &[usize], data: Bytes) -> Result<Self> {
+        let wanted = shape.iter().try_fold(dtype.size(), |size, side| size.checked_mul(*side));
+        if wanted != Some(data.len()) {
+            return Err(Error::new(
+                ErrorCode::Internal,
+                format!(
+                    "a {} tensor of shape {shape:?} does not hold {} bytes",
+                    dtype.name(),
+                    data.len()
+                ),
+            ));
+        }
+        let data =
+            if data.as_ptr().addr().is_multiple_of(dtype.size()) { data } else { align(&data) };
+        Ok(Self { dtype, shape: shape.to_vec(), data })
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The sides, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements as bytes: row-major, native byte order, aligned to the element's size.
+    pub fn bytes(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// The elements as numbers, row-major.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the tensor is of another type.
+    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        if T::DTYPE != self.dtype {
+            return Err(Error::new(
+                ErrorCode::Internal,
+                format!("expected a {} tensor, found {}", T::DTYPE.name(), self.dtype.name()),
+            ));
+        }
+        bytemuck::try_cast_slice(&self.data)
+            .map_err(|error| Error::new(ErrorCode::Internal, format!("tensor bytes: {error}")))
+    }
+
+    /// The tensor as an `ndarray` view.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the tensor is of another type.
+    pub fn view<T: Element>(&self) -> Result<ArrayViewD<'_, T>> {
+        ArrayViewD::from_shape(IxDyn(&self.shape), self.as_slice::<T>()?)
+            .map_err(|error| Error::new(ErrorCode::Internal, format!("tensor shape: {error}")))
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the shapes hold different numbers of elements.
+    pub fn reshape(self, shape: &[usize]) -> Result<Self> {
+        Self::from_bytes(self.dtype, shape, self.data)
+    }
+}
+
+/// Owns a vector of numbers on behalf of [`Bytes`].
+struct Elements<T>(Vec<T>);
+
+impl<T: NoUninit> AsRef<[u8]> for Elements<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// Copies bytes to a place where the widest element may start.
+fn align(data: &[u8]) -> Bytes {
+    let mut words = vec![0_u64; data.len().div_ceil(size_of::<u64>())];
+    bytemuck::cast_slice_mut(&mut words)[..data.len()].copy_from_slice(data);
+    Bytes::from_owner(Elements(words)).slice(..data.len())
+}
+
+/// The inputs or outputs of several requests, stacked: the first side of each tensor counts requests.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    tensors: Vec<Tensor>,
+    len: usize,
+}
+
+impl Batch {
+    /// A batch of `len` requests over tensors that are stacked already.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PredictionFailed`] where a tensor's first side is not `len`.
+    pub fn new(tensors: Vec<Tensor>, len: usize) -> Result<Self> {
+        for tensor in &tensors {
+            if tensor.shape.first() != Some(&len) {
+                return Err(Error::new(
+                    ErrorCode::PredictionFailed,
+                    format!(
+                        "a batch of {len} needs {len} as the first side of every tensor, found shape {:?}",
+                        tensor.shape
+                    ),
+                ));
+            }
+        }
+        Ok(Self { tensors, len })
+    }
+
+    /// Stacks one list of tensors a request into a batch: tensor `i` of the batch holds tensor `i` of
+    /// each request. A single request is taken over without a copy.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the requests differ in number, type or shape of tensors.
+    pub fn stack(mut requests: Vec<Vec<Tensor>>) -> Result<Self> {
+        let len = requests.len();
+        let Some(first) = requests.first() else {
+            return Err(Error::new(ErrorCode::Internal, "a batch needs at least one request"));
+        };
+        let signature: Vec<_> = first.iter().map(|t| (t.dtype, t.shape.clone())).collect();
+        let same = |request: &Vec<Tensor>| {
+            request.len() == signature.len()
+                && request.iter().zip(&signature).all(|(t, (d, s))| t.dtype == *d && t.shape == *s)
+        };
+        if !requests.iter().all(same) {
+            return Err(Error::new(
+                ErrorCode::Internal,
+                "requests whose tensors differ in type or shape cannot share a batch",
+            ));
+        }
+        let stacked = |shape: &[usize]| [&[len], shape].concat();
+        let tensors = if len == 1 {
+            requests
+                .remove(0)
+                .into_iter()
+                .map(|tensor| {
+                    let shape = stacked(&tensor.shape);
+                    tensor.reshape(&shape)
+                })
+                .collect::<Result<_>>()?
+        } else {
+            signature
+                .iter()
+                .enumerate()
+                .map(|(i, (dtype, shape))| {
+                    let mut data = Vec::with_capacity(len * requests[0][i].data.len());
+                    for request in &requests {
+                        data.extend_from_slice(&request[i].data);
+                    }
+                    Tensor::from_bytes(*dtype, &stacked(shape), data.into())
+                })
+                .collect::<Result<_>>()?
+        };
+        Ok(Self { tensors, len })
+    }
+
+    /// The stacked tensors.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The stacked tensors, taken out.
+    pub fn into_tensors(self) -> Vec<Tensor> {
+        self.tensors
+    }
+
+    /// How many requests it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no request.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// One list of tensors a request, each without the batch's side. Shares the bytes.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where a shape overflows, which a checked batch cannot.
+    pub fn split(self) -> Result<Vec<Vec<Tensor>>> {
+        (0..self.len)
+            .map(|i| {
+                self.tensors
+                    .iter()
+                    .map(|tensor| {
+                        let size = tensor.data.len() / self.len;
+                        let item = tensor.data.slice(i * size..(i + 1) * size);
+                        Tensor::from_bytes(tensor.dtype, &tensor.shape[1..], item)
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_view_has_the_shape_and_the_numbers() {
+        let tensor = Tensor::from_vec(&[2, 3], vec![0_f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let view = tensor.view::<f32>().unwrap();
+        assert_eq!(view.shape(), [2, 3]);
+        assert_eq!(view[[1, 0]].to_bits(), 3_f32.to_bits());
+    }
+
+    #[test]
+    fn shape_and_bytes_must_agree() {
+        let error = Tensor::from_vec(&[2, 2], vec![1_u8; 5]).unwrap_err();
+        assert_eq!(error.to_string(), "a uint8 tensor of shape [2, 2] does not hold 5 bytes");
+        let huge = Tensor::from_bytes(DType::F32, &[usize::MAX, 4], Bytes::new());
+        assert!(huge.is_err(), "a shape that overflows is refused, not wrapped");
+    }
+
+    #[test]
+    fn a_view_of_another_type_is_refused() {
+        let tensor = Tensor::from_vec(&[1], vec![1_i64]).unwrap();
+        let error = tensor.as_slice::<f32>().unwrap_err();
+        assert_eq!(error.to_string(), "expected a float32 tensor, found int64");
+    }
+
+    #[test]
+    fn misaligned_bytes_are_moved_not_misread() {
+        let bytes: Vec<u8> = std::iter::once(9_u8).chain(7_f64.to_ne_bytes()).collect();
+        let body = Bytes::from(bytes);
+        for start in 0..=1 {
+            let slice = body.slice(start..start + 8);
+            let tensor = Tensor::from_bytes(DType::F64, &[1], slice.clone()).unwrap();
+            assert_eq!(tensor.bytes(), &slice);
+            assert!(tensor.bytes().as_ptr().addr().is_multiple_of(8));
+            assert_eq!(tensor.as_slice::<f64>().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn one_request_is_batched_without_a_copy() {
+        let tensor = Tensor::from_vec(&[3], vec![1_f32, 2.0, 3.0]).unwrap();
+        let address = tensor.bytes().as_ptr();
+        let batch = Batch::stack(vec![vec![tensor]]).unwrap();
+        assert_eq!(batch.tensors()[0].shape(), [1, 3]);
+        assert_eq!(batch.tensors()[0].bytes().as_ptr(), address);
+    }
+
+    #[test]
+    fn tensors_that_differ_do_not_share_a_batch() {
+        let a = Tensor::from_vec(&[2], vec![1_u8, 2]).unwrap();
+        let b = Tensor::from_vec(&[1], vec![1_u8]).unwrap();
+        assert!(Batch::stack(vec![vec![a.clone()], vec![b]]).is_err());
+        assert!(Batch::stack(vec![vec![a.clone()], vec![a.clone(), a]]).is_err());
+        assert!(Batch::stack(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn outputs_must_count_the_requests() {
+        let output = Tensor::from_vec(&[3, 1], vec![1_u8, 2, 3]).unwrap();
+        let error = Batch::new(vec![output], 2).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PredictionFailed);
+        assert!(error.to_string().contains("[3, 1]"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_undoes_stacking(rows in proptest::collection::vec(any::<[i32; 4]>(), 1..9)) {
+            let requests: Vec<Vec<Tensor>> = rows
+                .iter()
+                .map(|row| vec![
+                    Tensor::from_vec(&[2, 2], row.to_vec()).unwrap(),
+                    Tensor::from_vec(&[], vec![row[0]]).unwrap(),
+                ])
+                .collect();
+            let batch = Batch::stack(requests.clone()).unwrap();
+            prop_assert_eq!(batch.len(), rows.len());
+            prop_assert_eq!(batch.split().unwrap(), requests);
+        }
+    }
+}

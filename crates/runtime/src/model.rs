@@ -1,0 +1,163 @@
+//! A TorchScript module on a device.
+
+use mar_handler::{Device, Epilogue, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
+use tch::{CModule, IValue};
+
+use crate::convert::{borrowed, device, own};
+use crate::epilogue::apply;
+use crate::error::{first_cause, prediction};
+
+#[derive(Debug)]
+pub(crate) struct TorchModel {
+    module: CModule,
+    device: Device,
+}
+
+impl TorchModel {
+    /// Opens a TorchScript file on the calling thread, which is to be the one that runs it: the
+    /// number of intra-op threads is a setting of the thread.
+    pub(crate) fn load(spec: &LoadSpec) -> Result<Self> {
+        tch::set_num_threads(i32::try_from(spec.intra_op_threads.max(1)).unwrap_or(i32::MAX));
+        let open = || {
+            let mut module = CModule::load_on_device(&spec.file, device(spec.device))?;
+            module.f_set_eval()?;
+            Ok(module)
+        };
+        let module = open().map_err(|error: tch::TchError| not_torchscript(spec, error))?;
+        Ok(Self { module, device: spec.device })
+    }
+}
+
+impl Model for TorchModel {
+    fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
+        tch::no_grad(|| {
+            let outputs = borrowed(&inputs, |views| {
+                let place = device(self.device);
+                let inputs = views
+                    .into_iter()
+                    .map(|view| view.f_to_device(place).map(IValue::Tensor))
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(prediction)?;
+                flatten(self.module.forward_is(&inputs).map_err(prediction)?)
+            })?;
+            apply(outputs, epilogue)?.iter().map(|output| own(output, &inputs)).collect()
+        })
+    }
+
+    fn device(&self) -> Device {
+        self.device
+    }
+}
+
+/// The tensors of a module's answer, in order: a tensor, a tuple or list of them, or a dictionary,
+/// such as torchvision's segmentation models give, with `out` first.
+fn flatten(answer: IValue) -> Result<Vec<tch::Tensor>> {
+    let tensors = match answer {
+        IValue::Tensor(tensor) => vec![tensor],
+        IValue::TensorList(tensors) => tensors,
+        IValue::Tuple(items) | IValue::GenericList(items) => flatten_all(items)?,
+        IValue::GenericDict(entries) => {
+            let mut entries = entries;
+            entries.sort_by_key(|(key, _)| !matches!(key, IValue::String(name) if name == "out"));
+            flatten_all(entries.into_iter().map(|(_, value)| value))?
+        }
+        _ => Vec::new(),
+    };
+    if tensors.is_empty() {
+        return Err(Error::new(
+            ErrorCode::PredictionFailed,
+            "the model's answer holds no tensor; a forward pass must return a tensor, or a tuple, list or dictionary of them",
+        ));
+    }
+    Ok(tensors)
+}
+
+fn flatten_all(items: impl IntoIterator<Item = IValue>) -> Result<Vec<tch::Tensor>> {
+    let lists: Vec<_> = items.into_iter().map(flatten).collect::<Result<_>>()?;
+    Ok(lists.into_iter().flatten().collect())
+}
+
+fn not_torchscript(spec: &LoadSpec, error: tch::TchError) -> Error {
+    let file = spec.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let cause = first_cause(&error.to_string());
+    Error::invalid_model(format!(
+        "{file} does not open as TorchScript on {}: {cause}; write it with torch.jit.trace and torch.jit.save, a state_dict alone holds no network",
+        spec.device
+    ))
+    .caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn open(file: &str) -> Result<TorchModel> {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
+        TorchModel::load(&LoadSpec { file, device: Device::Cpu, intra_op_threads: 1 })
+    }
+
+    fn floats(tensor: &Tensor) -> &[f32] {
+        tensor.as_slice::<f32>().unwrap()
+    }
+
+    #[test]
+    fn the_mask_is_the_channel_with_the_larger_score() {
+        let model = open("convolution.pt").unwrap();
+        let pixels = Tensor::from_vec(&[1, 3, 1, 2], vec![1_f32, 0., 0., 1., 9., 9.]).unwrap();
+        let mask = model.forward(vec![pixels], Epilogue::ArgMax { dim: 1 }).unwrap();
+        assert_eq!(mask[0].shape(), [1, 1, 2]);
+        assert_eq!(mask[0].as_slice::<u8>().unwrap(), [0, 1]);
+        assert_eq!(model.device(), Device::Cpu);
+    }
+
+    #[test]
+    fn tuples_and_dictionaries_are_lists_of_tensors() {
+        let x = Tensor::from_vec(&[1, 1], vec![5_f32]).unwrap();
+        let y = Tensor::from_vec(&[1, 1], vec![2_f32]).unwrap();
+        let pair = open("pair.pt").unwrap();
+        let outputs = pair.forward(vec![x.clone(), y], Epilogue::None).unwrap();
+        assert_eq!((floats(&outputs[0]), floats(&outputs[1])), (&[7_f32][..], &[3_f32][..]));
+
+        let outputs = open("dictionary.pt").unwrap().forward(vec![x], Epilogue::None).unwrap();
+        assert_eq!(floats(&outputs[0]), [6.0], "`out` comes first");
+    }
+
+    #[test]
+    fn models_run_in_evaluation_mode() {
+        let x = Tensor::from_vec(&[1, 1], vec![5_f32]).unwrap();
+        let outputs = open("training.pt").unwrap().forward(vec![x], Epilogue::None).unwrap();
+        assert_eq!(floats(&outputs[0]), [5.0]);
+    }
+
+    #[test]
+    fn a_failure_says_the_first_cause_and_the_model_still_works() {
+        let model = open("convolution.pt").unwrap();
+        let gray = Tensor::from_vec(&[1, 1, 1, 1], vec![1_f32]).unwrap();
+        let error = model.forward(vec![gray], Epilogue::None).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PredictionFailed);
+        assert!(error.message().contains("to have 3 channels, but got 1"), "{error}");
+        assert!(!error.message().contains('\n'), "{error}");
+        let pixels = Tensor::from_vec(&[1, 3, 1, 1], vec![1_f32; 3]).unwrap();
+        assert!(model.forward(vec![pixels], Epilogue::None).is_ok());
+    }
+
+    #[test]
+    fn an_answer_without_tensors_is_an_error() {
+        let x = Tensor::from_vec(&[1], vec![5_f32]).unwrap();
+        let error = open("text.pt").unwrap().forward(vec![x], Epilogue::None).unwrap_err();
+        assert!(error.message().contains("holds no tensor"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_torchscript_is_named_with_the_remedy() {
+        for file in ["state_dict.pth", "make.py", "missing.pt"] {
+            let error = open(file).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidModel);
+            assert!(error.message().starts_with(&format!("{file} does not open")), "{error}");
+            assert!(error.message().contains("torch.jit.trace"), "{error}");
+            assert!(!error.message().contains('\n'), "{error}");
+        }
+    }
+}

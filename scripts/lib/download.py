@@ -124,7 +124,9 @@ def download(wheel: Wheel, url: str, part: Path, web: Web, pause: Callable[[floa
 
 
 def reason(error: BaseException) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        error = error.reason if isinstance(error.reason, BaseException) else error
+    return str(error) or type(error).__name__
 
 
 def give_up_on(error: Exception, wheel: Wheel) -> None:

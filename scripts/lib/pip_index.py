@@ -30,7 +30,8 @@ class Web(NamedTuple):
     def open(self, url: str, offset: int = 0) -> Any:
         parts = urllib.parse.urlsplit(url)
         own, _, host = parts.netloc.rpartition("@")
-        request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"Accept-Encoding": "identity"})
+        address = parts._replace(netloc=host).geturl()
+        request = urllib.request.Request(address, headers={"Accept-Encoding": "identity"})
         if offset:
             request.add_header("Range", f"bytes={offset}-")
         secret = urllib.parse.unquote(own) or self.credentials.get(host)

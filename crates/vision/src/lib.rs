@@ -1,1 +1,25 @@
-//! To be written.
+//! Pixels: from an encoded image to the numbers a network takes, and from a mask back to an image.
+//!
+//! The promise is measured equality with the Python stack: lossless formats decode to the bytes of
+//! Pillow's `Image.open(f).convert("RGB")`, [`resize`] gives the bytes of `Image.resize`, and the crops
+//! round as FastAI and torchvision round. What cannot be equal is written down in [`decode`].
+//!
+//! This crate knows no HTTP, no archive and no tensor library: bytes in, plain vectors out.
+
+#![warn(missing_docs)]
+
+mod decode;
+mod geometry;
+mod image;
+mod mask;
+mod pipeline;
+mod resample;
+
+pub use decode::{DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Format, decode};
+pub use image::RgbImage8;
+pub use mask::{MaskError, class_shares, overlay, palette_png, rgb_png, voc_palette};
+pub use pipeline::{
+    ConfigError, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, Pipeline, PipelineConfig, Prepared,
+    ResizeMethod, Sides,
+};
+pub use resample::{Filter, resize};

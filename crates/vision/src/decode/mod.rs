@@ -1,0 +1,97 @@
+//! From the bytes of a file to RGB, as Pillow's `Image.open(f).convert("RGB")` makes it.
+//!
+//! The format is read from the content; a file's name or media type plays no part. Alpha is dropped, not
+//! blended; transparency of a palette or a colour key is ignored; 16-bit gray is clamped to 255 (Pillow's
+//! mode `I;16`), 16-bit colour keeps its high bytes; of an animation the first frame is taken. The EXIF
+//! orientation of a JPEG, PNG or WebP is ignored, as Pillow and FastAI ignore it; the orientation tag of a
+//! TIFF is applied, as Pillow applies it.
+//!
+//! PNG, GIF, BMP, lossless WebP and TIFF come out equal to Pillow's bytes. What does not, or is refused:
+//! - JPEG differs by a few levels (another inverse DCT and chroma filter than libjpeg-turbo's), lossy WebP
+//!   by what the tests state; arithmetic-coded JPEG is refused.
+//! - TIFF with a palette, in tiles of planes, in floating point or Lab is refused.
+//! - A PNG whose checksums are wrong is refused where Pillow looks away, and so are a few files cut
+//!   within their last bytes, after the pixels; files cut within the pixels are refused by both.
+
+mod bmp;
+mod convert;
+mod error;
+mod format;
+mod gif;
+mod jpeg;
+mod png;
+mod through_image;
+mod tiff;
+mod webp;
+
+pub use error::DecodeError;
+pub use format::Format;
+
+use crate::RgbImage8;
+
+/// Twice Pillow's `Image.MAX_IMAGE_PIXELS`: from there on Pillow raises `DecompressionBombError`.
+pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
+
+/// What an image may cost. Checked against the file's header before a buffer for pixels exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Most pixels (width times height) that are decoded.
+    pub max_pixels: u64,
+    /// Most bytes a decoder may take for its own buffers.
+    pub max_alloc: u64,
+}
+
+impl DecodeLimits {
+    /// Bytes a decoder may hold for a pixel: four channels of 16 bits.
+    const BYTES_PER_PIXEL: u64 = 8;
+    /// What a decoder may hold besides pixels: tables, windows, compressed chunks.
+    const OVERHEAD: u64 = 16 << 20;
+
+    /// Limits for images of at most `max_pixels` pixels, with room for any of the formats.
+    pub const fn for_pixels(max_pixels: u64) -> Self {
+        let max_alloc = max_pixels.saturating_mul(Self::BYTES_PER_PIXEL).saturating_add(Self::OVERHEAD);
+        Self { max_pixels, max_alloc }
+    }
+
+    /// Refuses a size that the header declares, before anything is allocated for it.
+    fn check(&self, format: Format, width: u32, height: u32) -> Result<(), DecodeError> {
+        if width == 0 || height == 0 {
+            return Err(DecodeError::corrupt(format, "a side of zero pixels"));
+        }
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(DecodeError::TooManyPixels { width, height, limit: self.max_pixels });
+        }
+        Ok(())
+    }
+
+    /// `max_alloc` for decoders that count in `usize`.
+    fn alloc_bytes(&self) -> usize {
+        usize::try_from(self.max_alloc).unwrap_or(usize::MAX)
+    }
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self::for_pixels(DEFAULT_MAX_PIXELS)
+    }
+}
+
+/// Decodes an image file held in `bytes` to RGB.
+///
+/// # Errors
+/// [`DecodeError`] tells apart an empty body, bytes of no known format, a size above `limits`, a file that
+/// ends too early, one that is damaged, and a variant of a format that is not supported. A truncated
+/// file never yields a partly filled image.
+pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    match Format::of(bytes).ok_or(DecodeError::NotAnImage)? {
+        Format::Png => png::decode(bytes, limits),
+        Format::Jpeg => jpeg::decode(bytes, limits),
+        Format::WebP => webp::decode(bytes, limits),
+        Format::Bmp => bmp::decode(bytes, limits),
+        Format::Gif => gif::decode(bytes, limits),
+        Format::Tiff => tiff::decode(bytes, limits),
+    }
+}

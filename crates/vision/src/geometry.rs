@@ -1,0 +1,180 @@
+//! Where the pixels that a network sees come from: sizes and boxes, without touching a pixel.
+//!
+//! Each rule follows the code of the library it is named after, its truncations included.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "sides are below 2^32, and cutting fractions is the rule that is being followed"
+)]
+
+/// How many times the declared area a resize may need between its passes or for its result.
+const WORKING_AREAS: u64 = 16;
+
+/// Height and width in pixels, in the order of arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) height: u32,
+    pub(crate) width: u32,
+}
+
+/// A part of an image, in pixels from its top left corner. The corner may lie outside, for a crop larger
+/// than the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) left: i64,
+    pub(crate) top: i64,
+    pub(crate) size: Size,
+}
+
+/// What is done to images of any size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// Nothing: the network takes images as they come.
+    Native,
+    /// To this size, whatever that does to the aspect (`FastAI` `Squish`, torchvision `Resize([h, w])`).
+    Squish(Size),
+    /// The largest centred part of this aspect, then to this size (`FastAI` `Crop` at validation).
+    Crop(Size),
+    /// The shorter side to this length, the aspect kept (torchvision `Resize(int)`).
+    Shorter(u32),
+}
+
+/// What is done to an image of one size, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The part of the source that is scaled.
+    pub(crate) source: Window,
+    /// The size it is scaled to.
+    pub(crate) scaled: Size,
+    /// The part of the scaled image that is kept.
+    pub(crate) window: Window,
+}
+
+impl Size {
+    pub(crate) fn whole(self) -> Window {
+        Window { left: 0, top: 0, size: self }
+    }
+
+    fn pixels(self) -> u64 {
+        u64::from(self.height) * u64::from(self.width)
+    }
+}
+
+impl Plan {
+    /// The plan for a source of size `source`.
+    pub(crate) fn new(source: Size, scale: Scale, center_crop: Option<Size>) -> Self {
+        let part = match scale {
+            Scale::Crop(target) => fastai_crop(source, target),
+            _ => source.whole(),
+        };
+        let scaled = match scale {
+            Scale::Native => source,
+            Scale::Squish(target) | Scale::Crop(target) => target,
+            Scale::Shorter(side) => shorter(source, side),
+        };
+        let window = center_crop.map_or(scaled.whole(), |crop| center(scaled, crop));
+        Self { source: part, scaled, window }
+    }
+
+    /// The first buffer of the scaling that has more pixels than the limit, and that limit: `max_pixels` or
+    /// 16 times `declared`, whichever is larger. A source within the pixel limit can otherwise ask
+    /// for any amount of memory by having very unequal sides.
+    pub(crate) fn excess(&self, declared: Option<Size>, max_pixels: u64) -> Option<(Size, u64)> {
+        let declared = declared.map_or(0, Size::pixels);
+        let limit = max_pixels.max(declared.saturating_mul(WORKING_AREAS));
+        let between = Size { height: self.source.size.height, width: self.scaled.width };
+        [between, self.scaled].into_iter().find(|size| size.pixels() > limit).map(|size| (size, limit))
+    }
+}
+
+/// `FastAI`'s `Resize(method=Crop)` on a validation item (`vision/augment.py`): the ratio of the tighter side,
+/// both sides and the corner cut to integers. Where `FastAI` would make a part of no pixels and fail, one
+/// pixel is kept.
+fn fastai_crop(source: Size, target: Size) -> Window {
+    let across = f64::from(source.width) / f64::from(target.width);
+    let down = f64::from(source.height) / f64::from(target.height);
+    let ratio = if across < down { across } else { down };
+    let side = |target: u32, source: u32| ((ratio * f64::from(target)) as u32).clamp(1, source);
+    let size = Size {
+        height: side(target.height, source.height),
+        width: side(target.width, source.width),
+    };
+    let corner = |source: u32, part: u32| i64::from((source - part) / 2);
+    Window { left: corner(source.width, size.width), top: corner(source.height, size.height), size }
+}
+
+/// torchvision's `Resize(int)`: the longer side is cut to an integer.
+fn shorter(source: Size, side: u32) -> Size {
+    let short = source.width.min(source.height);
+    let long = source.width.max(source.height);
+    // The quotient of two integers, cut: floating point would agree for every product below 2^53.
+    let long = u64::from(side) * u64::from(long) / u64::from(short);
+    let long = u32::try_from(long).unwrap_or(u32::MAX);
+    if source.width <= source.height {
+        Size { height: long, width: side }
+    } else {
+        Size { height: side, width: long }
+    }
+}
+
+/// torchvision's `CenterCrop`: half a pixel goes to the even neighbour; a crop larger than the image has the
+/// image in its middle, the odd pixel of black to the right and below.
+fn center(image: Size, crop: Size) -> Window {
+    let corner = |image: u32, crop: u32| {
+        if crop > image {
+            -i64::from((crop - image) / 2)
+        } else {
+            (f64::from(image - crop) / 2.0).round_ties_even() as i64
+        }
+    };
+    Window {
+        left: corner(image.width, crop.width),
+        top: corner(image.height, crop.height),
+        size: crop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Plan, Scale, Size, Window, center, fastai_crop, shorter};
+
+    fn size(height: u32, width: u32) -> Size {
+        Size { height, width }
+    }
+
+    #[test]
+    fn crops_to_the_aspect_from_the_centre() {
+        let part = fastai_crop(size(720, 960), size(224, 224));
+        assert_eq!(part, Window { left: 120, top: 0, size: size(720, 720) });
+    }
+
+    #[test]
+    fn a_crop_never_has_zero_pixels() {
+        assert_eq!(fastai_crop(size(1000, 1), size(3, 224)).size, size(1, 1));
+    }
+
+    #[test]
+    fn the_longer_side_is_cut() {
+        assert_eq!(shorter(size(480, 641), 256), size(256, 341));
+        assert_eq!(shorter(size(641, 480), 256), size(341, 256));
+        assert_eq!(shorter(size(5, 5), 7), size(7, 7));
+    }
+
+    #[test]
+    fn half_a_pixel_goes_to_the_even_side() {
+        assert_eq!(center(size(10, 10), size(7, 5)), Window { left: 2, top: 2, size: size(7, 5) });
+        assert_eq!(center(size(10, 10), size(5, 13)), Window { left: -1, top: 2, size: size(5, 13) });
+    }
+
+    #[test]
+    fn unequal_sides_do_not_buy_memory() {
+        let declared = Some(size(224, 224));
+        let tall = Plan::new(size(1_000_000, 1), Scale::Squish(size(224, 224)), None);
+        assert_eq!(tall.excess(declared, 1_000_000), Some((size(1_000_000, 224), 1_000_000)));
+        let long = Plan::new(size(1, 60_000), Scale::Shorter(224), None);
+        assert_eq!(long.excess(declared, 1_000_000), Some((size(1, 13_440_000), 1_000_000)));
+        let usual = Plan::new(size(1000, 1000), Scale::Squish(size(2000, 2000)), None);
+        assert_eq!(usual.excess(Some(size(2000, 2000)), 1_000_000), None);
+    }
+}

@@ -98,7 +98,8 @@ def check(eager: nn.Module, exported: torch.jit.ScriptModule, count: int = 20) -
         with torch.no_grad():
             want, got = eager(x).as_subclass(torch.Tensor), exported(x)
         if type(got) is not torch.Tensor or got.shape != want.shape:
-            raise SystemExit(f"refused: at {list(x.shape)} the export gives {type(got).__name__} {list(got.shape)}, FastAI {list(want.shape)}")
+            found = f"{type(got).__name__} {list(got.shape)}"
+            raise SystemExit(f"refused: at {list(x.shape)} the export gives {found}, FastAI {list(want.shape)}")
         difference = (want - got).abs().max().item()
         if not difference <= TOLERANCE:
             raise SystemExit(f"refused: at {list(x.shape)} logits differ by {difference:.2e}, more than {TOLERANCE:.0e}")
@@ -135,7 +136,8 @@ def config(learn: Learner) -> str:
         "labels": list(codes), "palette": [list(rgb) for rgb in scenes.PALETTE],
     }
     lines = ["# written by export.py; size is height, width; palette has one RGB triple per label", "handler:"]
-    lines += [f"  {key}: {yaml.safe_dump(value, default_flow_style=True, width=10**6).splitlines()[0]}" for key, value in handler.items()]
+    for key, value in handler.items():
+        lines.append(f"  {key}: {yaml.safe_dump(value, default_flow_style=True, width=10**6).splitlines()[0]}")
     return "\n".join(lines) + "\n"
 
 

@@ -46,7 +46,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--learner", type=Path, default=MODELS / "export.pkl")
     parser.add_argument("--seed", type=int, default=3_000_002, help="of the scene; training uses seeds below 2,000,000")
-    parser.add_argument("--size", default="500x375", help="WIDTHxHEIGHT of the scene; no multiple of the network's, so that the resize is put to the test")
+    # no multiple of the network's size, nor of a JPEG block, so that decoding and resize are put to the test
+    parser.add_argument("--size", default="500x375", help="WIDTHxHEIGHT of the scene")
     parser.add_argument("--out", type=Path, default=HERE / "sample")
     args = parser.parse_args()
 
@@ -66,8 +67,9 @@ def main() -> None:
         scenes.palette_image(mask).save(args.out / f"{name}.mask.png", optimize=True)
         np.save(args.out / f"{name}.input.npy", input_of(learn, path))
         small = nearest(truth, (INPUT[1], INPUT[0]))
-        seen = np.unique(np.concatenate([small.ravel(), mask.ravel()]))
-        print(f"{name}: {(mask == small).mean():.2%} of pixels right, mean IoU {class_iou(confusion(mask, small))[seen].mean():.4f}")
+        seen = np.union1d(small, mask)
+        mean = class_iou(confusion(mask, small))[seen].mean()
+        print(f"{name}: {(mask == small).mean():.2%} of pixels right, mean IoU {mean:.4f}")
     overlay(image, mask).save(args.out / "overlay.png", optimize=True)
 
 

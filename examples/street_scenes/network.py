@@ -17,7 +17,7 @@ from torch import nn
 from scenes import LABELS
 
 INPUT = (96, 128)  # height, width
-WIDTHS = (24, 32, 56, 80, 112)  # channels at 1/2, 1/4, ... 1/32 of the input
+WIDTHS = (16, 32, 56, 80, 112)  # channels at 1/2, 1/4, ... 1/32 of the input
 MODELS = Path(__file__).parent / "models"
 
 

@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE / "data")
     parser.add_argument("--train", type=int, default=2000, help="scenes to train on")
     parser.add_argument("--valid", type=int, default=100, help="scenes to watch the training with")
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2, help="1 is the faster where other programs use the processor")
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision, for processors that have it")
     args = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> None:
     start = time.monotonic()
     with learn.no_bar():
         # convolutions on a processor run faster with channels last; it is a layout, not other weights
-        learn.fit_one_cycle(args.epochs, 4e-3, cbs=[ChannelsLast(), *([BFloat16()] if args.bfloat16 else [])])
+        learn.fit_one_cycle(args.epochs, 3e-3, cbs=[ChannelsLast(), *([BFloat16()] if args.bfloat16 else [])])
         print(f"trained in {(time.monotonic() - start) / 60:.1f} minutes", flush=True)
         learn.model.to(memory_format=torch.contiguous_format)
         report(learn)

@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn unpacks_from_the_high_bits() {
-        assert_eq!(unpack(&[0b1010_0000, 0b1000_0000], 1, 9).collect::<Vec<_>>(), [1, 0, 1, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(
+            unpack(&[0b1010_0000, 0b1000_0000], 1, 9).collect::<Vec<_>>(),
+            [1, 0, 1, 0, 0, 0, 0, 0, 1]
+        );
         assert_eq!(unpack(&[0b1101_1000], 2, 3).collect::<Vec<_>>(), [3, 1, 2]);
         assert_eq!(unpack(&[0xab], 4, 2).collect::<Vec<_>>(), [0xa, 0xb]);
         assert_eq!(unpack(&[0xab], 8, 1).collect::<Vec<_>>(), [0xab]);

@@ -30,15 +30,15 @@ pub enum DecodeError {
         /// The limit on width times height.
         limit: u64,
     },
-    /// The image itself is within the limit, but scaling it would need a buffer that is not.
+    /// The image itself is within the limit, but scaled with its aspect kept it would not be.
     #[error(
-        "scaling the image would need a buffer of {width}x{height} pixels, more than the limit of \
-         {limit}; its sides are too unequal"
+        "the image would be scaled to {width}x{height} pixels, more than the limit of {limit}; its \
+         sides are too unequal"
     )]
     ResizeTooLarge {
-        /// Width of the buffer in pixels.
+        /// Width of the scaled image in pixels.
         width: u32,
-        /// Height of the buffer in pixels.
+        /// Height of the scaled image in pixels.
         height: u32,
         /// The limit on width times height.
         limit: u64,
@@ -84,7 +84,11 @@ impl DecodeError {
 
     /// Truncated where an end of file lies at the bottom of `error`, else corrupt.
     pub(super) fn from_decoder(format: Format, error: impl Error + Send + Sync + 'static) -> Self {
-        if ends_early(&error) { Self::truncated(format, error) } else { Self::corrupt(format, error) }
+        if ends_early(&error) {
+            Self::truncated(format, error)
+        } else {
+            Self::corrupt(format, error)
+        }
     }
 }
 

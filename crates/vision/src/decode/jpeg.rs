@@ -30,7 +30,12 @@ fn walk(bytes: &[u8]) -> Result<(u32, u32), DecodeError> {
         rest = after;
         match marker {
             0xd9 if scanned => break,
-            0xd9 => return Err(DecodeError::corrupt(Format::Jpeg, "no scan before the end of the image")),
+            0xd9 => {
+                return Err(DecodeError::corrupt(
+                    Format::Jpeg,
+                    "no scan before the end of the image",
+                ));
+            }
             // Markers that stand alone: start of image, restarts, and one for arithmetic coding.
             0x01 | 0xd0..=0xd8 => continue,
             _ => {}
@@ -41,7 +46,10 @@ fn walk(bytes: &[u8]) -> Result<(u32, u32), DecodeError> {
             // Start of frame, whatever the process; c4, c8 and cc are tables and an extension.
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf if size.is_none() => {
                 let &[_, _, _, h0, h1, w0, w1, ..] = segment else {
-                    return Err(DecodeError::corrupt(Format::Jpeg, "the frame header is too short"));
+                    return Err(DecodeError::corrupt(
+                        Format::Jpeg,
+                        "the frame header is too short",
+                    ));
                 };
                 let side = |bytes| u32::from(u16::from_be_bytes(bytes));
                 size = Some((side([w0, w1]), side([h0, h1])));
@@ -90,8 +98,8 @@ mod tests {
 
     /// SOI, a frame of 5x3, a scan header, two bytes of data, EOI.
     const TINY: [u8; 27] = [
-        0xff, 0xd8, 0xff, 0xc0, 0, 11, 8, 0, 3, 0, 5, 1, 1, 0x11, 0, 0xff, 0xda, 0, 4, 1, 0, 0xff, 0, 7,
-        0xff, 0xff, 0xd9,
+        0xff, 0xd8, 0xff, 0xc0, 0, 11, 8, 0, 3, 0, 5, 1, 1, 0x11, 0, 0xff, 0xda, 0, 4, 1, 0, 0xff,
+        0, 7, 0xff, 0xff, 0xd9,
     ];
 
     #[test]

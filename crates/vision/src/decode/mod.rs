@@ -6,12 +6,15 @@
 //! orientation of a JPEG, PNG or WebP is ignored, as Pillow and FastAI ignore it; the orientation tag of a
 //! TIFF is applied, as Pillow applies it.
 //!
-//! PNG, GIF, BMP, lossless WebP and TIFF come out equal to Pillow's bytes. What does not, or is refused:
-//! - JPEG differs by a few levels (another inverse DCT and chroma filter than libjpeg-turbo's), lossy WebP
-//!   by what the tests state; arithmetic-coded JPEG is refused.
-//! - TIFF with a palette, in tiles of planes, in floating point or Lab is refused.
-//! - A PNG whose checksums are wrong is refused where Pillow looks away, and so are a few files cut
-//!   within their last bytes, after the pixels; files cut within the pixels are refused by both.
+//! PNG, GIF, BMP, WebP and TIFF come out equal to the bytes of Pillow 13. What does not, or is refused:
+//! - JPEG, also inside a TIFF, differs by up to 6 levels at smooth places (another inverse DCT and chroma filter
+//!   than libjpeg-turbo's); arithmetic-coded JPEG is refused.
+//! - TIFF with a palette, with planes, in floating point, in Lab, or in CMYK of 16 bits is refused; 16-bit gray
+//!   that counts from white is inverted here and not in Pillow.
+//! - A chunk of a PNG with a wrong checksum is refused where Pillow may look away.
+//! - A file cut within its pixels is refused by both. Cut after the last pixel (a checksum, padding, an end
+//!   marker), some are accepted by Pillow alone; a GIF that lacks only the end of its pixel data is
+//!   accepted here alone.
 
 mod bmp;
 mod convert;
@@ -49,7 +52,8 @@ impl DecodeLimits {
 
     /// Limits for images of at most `max_pixels` pixels, with room for any of the formats.
     pub const fn for_pixels(max_pixels: u64) -> Self {
-        let max_alloc = max_pixels.saturating_mul(Self::BYTES_PER_PIXEL).saturating_add(Self::OVERHEAD);
+        let max_alloc =
+            max_pixels.saturating_mul(Self::BYTES_PER_PIXEL).saturating_add(Self::OVERHEAD);
         Self { max_pixels, max_alloc }
     }
 

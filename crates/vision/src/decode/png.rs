@@ -42,8 +42,9 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, D
             layout.append_rgb(row.data(), &palette, &mut data);
         }
     }
-    RgbImage8::new(width, height, data)
-        .ok_or_else(|| DecodeError::corrupt(Format::Png, "rows of another length than the header says"))
+    RgbImage8::new(width, height, data).ok_or_else(|| {
+        DecodeError::corrupt(Format::Png, "rows of another length than the header says")
+    })
 }
 
 /// How samples lie in a row.
@@ -60,9 +61,12 @@ impl Layout {
         // Samples of 16 bits are big endian: the high byte is the first of two.
         let high_bytes = |row: &[u8]| row.iter().step_by(2).copied().collect::<Vec<_>>();
         match self.colour {
-            ColorType::Indexed => convert::palette(convert::unpack(row, bits, self.width), palette, out),
+            ColorType::Indexed => {
+                convert::palette(convert::unpack(row, bits, self.width), palette, out);
+            }
             ColorType::Grayscale if wide => convert::gray(
-                row.chunks_exact(2).map(|v| convert::clamp_gray16(u16::from_be_bytes([v[0], v[1]]))),
+                row.chunks_exact(2)
+                    .map(|v| convert::clamp_gray16(u16::from_be_bytes([v[0], v[1]]))),
                 out,
             ),
             ColorType::Grayscale => {
@@ -86,7 +90,11 @@ fn too_large() -> DecodeError {
 
 fn convert_error(error: DecodingError) -> DecodeError {
     match error {
-        DecodingError::LimitsExceeded => DecodeError::unsupported(Format::Png, "it needs too much memory"),
+        DecodingError::LimitsExceeded => {
+            DecodeError::unsupported(Format::Png, "it needs too much memory")
+        }
+        // The PNG error hides the I/O error it wraps from `source`.
+        DecodingError::IoError(error) => DecodeError::from_decoder(Format::Png, error),
         error => DecodeError::from_decoder(Format::Png, error),
     }
 }

@@ -23,14 +23,17 @@ pub(super) fn decode(
     decoder.read_image(&mut samples).map_err(|error| convert_error(format, error))?;
     let data = match colour {
         ColorType::Rgb8 => samples,
-        ColorType::L8 => to_rgb(samples.len() * 3, |out| convert::gray(samples.iter().copied(), out)),
+        ColorType::L8 => {
+            to_rgb(samples.len() * 3, |out| convert::gray(samples.iter().copied(), out))
+        }
         ColorType::Rgba8 => {
             to_rgb(samples.len() / 4 * 3, |out| convert::first_three(&samples, 4, out))
         }
         other => return Err(DecodeError::unsupported(format, format_args!("{other:?} samples"))),
     };
-    RgbImage8::new(width, height, data)
-        .ok_or_else(|| DecodeError::corrupt(format, "the decoder gave another size than it announced"))
+    RgbImage8::new(width, height, data).ok_or_else(|| {
+        DecodeError::corrupt(format, "the decoder gave another size than it announced")
+    })
 }
 
 fn to_rgb(bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -43,7 +46,9 @@ fn to_rgb(bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 pub(super) fn convert_error(format: Format, error: ImageError) -> DecodeError {
     match error {
         ImageError::Unsupported(error) => DecodeError::unsupported(format, error.kind_text()),
-        ImageError::Limits(error) => DecodeError::unsupported(format, format_args!("it needs too much memory ({error})")),
+        ImageError::Limits(error) => {
+            DecodeError::unsupported(format, format_args!("it needs too much memory ({error})"))
+        }
         error => DecodeError::from_decoder(format, error),
     }
 }

@@ -9,7 +9,7 @@ use ::tiff::{ColorType, TiffError};
 use super::{DecodeError, DecodeLimits, Format, convert};
 use crate::RgbImage8;
 
-/// The value of the tag ExtraSamples that says: alpha, and colours are multiplied with it.
+/// The value of the tag `ExtraSamples` that says: alpha, and colours are multiplied with it.
 const PREMULTIPLIED: u16 = 1;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
@@ -30,8 +30,9 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, D
     append_rgb(colour, premultiplied, &samples, width as usize, &mut data)?;
     // Another length also results from a file that keeps its channels in planes, of which the decoder
     // reads the first.
-    let image = RgbImage8::new(width, height, data)
-        .ok_or_else(|| DecodeError::unsupported(Format::Tiff, "channels in planes or of odd number"))?;
+    let image = RgbImage8::new(width, height, data).ok_or_else(|| {
+        DecodeError::unsupported(Format::Tiff, "channels in planes or of odd number")
+    })?;
     Ok(turned(image, orientation.unwrap_or(1)))
 }
 

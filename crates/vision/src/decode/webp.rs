@@ -8,10 +8,20 @@ use super::{DecodeError, DecodeLimits, Format, through_image};
 use crate::RgbImage8;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
+    check_length(bytes)?;
     check_frames(bytes, limits)?;
     let decoder = WebPDecoder::new(Cursor::new(bytes))
         .map_err(|error| through_image::convert_error(Format::WebP, error))?;
     through_image::decode(decoder, Format::WebP, limits)
+}
+
+/// Refuses a file shorter than its container says: the decoder does not miss the last bytes of a lossy image.
+fn check_length(bytes: &[u8]) -> Result<(), DecodeError> {
+    let declared = bytes[4..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    if (bytes.len() as u64) < u64::from(declared) + 8 {
+        return Err(DecodeError::truncated(Format::WebP, "shorter than its header says"));
+    }
+    Ok(())
 }
 
 /// Refuses frames above the limit wherever they hide. A container may announce a small canvas around a large

@@ -44,7 +44,9 @@ pub fn overlay(
             let classes = &mask[row * mask_width as usize..][..mask_width as usize];
             for (pixel, column) in pixels.chunks_exact(3).zip(&columns) {
                 let colour = palette[usize::from(classes[*column])];
-                data.extend([0, 1, 2].map(|channel| blend(pixel[channel], colour[channel], opacity)));
+                data.extend(
+                    [0, 1, 2].map(|channel| blend(pixel[channel], colour[channel], opacity)),
+                );
             }
         }
     }))
@@ -69,7 +71,8 @@ pub fn class_shares(mask: &[u8], classes: usize) -> Vec<f64> {
     }
     // As doubles, because a mask of 2^32 pixels does not exist and an empty one has shares of 0.
     let whole: f64 = counts.iter().map(|count| f64::from(*count)).sum();
-    let share = |class: usize| counts.get(class).map_or(0.0, |count| f64::from(*count) / whole.max(1.0));
+    let share =
+        |class: usize| counts.get(class).map_or(0.0, |count| f64::from(*count) / whole.max(1.0));
     (0..classes).map(share).collect()
 }
 

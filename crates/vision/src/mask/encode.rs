@@ -1,6 +1,6 @@
 //! PNG files. Fast compression: the slow kinds cost more time than the network took.
 
-use png::{BitDepth, ColorType, Compression, Encoder};
+use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 
 use super::{MaskError, check};
 use crate::RgbImage8;
@@ -21,7 +21,8 @@ pub fn palette_png(
     let mut encoder = Encoder::new(&mut file, width, height);
     encoder.set_color(ColorType::Indexed);
     encoder.set_palette(palette.as_flattened());
-    write(encoder, mask)?;
+    // Differences of class numbers mean nothing, so filters would only cost time.
+    write(encoder, Filter::NoFilter, mask)?;
     Ok(file)
 }
 
@@ -33,13 +34,18 @@ pub fn rgb_png(image: &RgbImage8) -> Result<Vec<u8>, MaskError> {
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, image.width(), image.height());
     encoder.set_color(ColorType::Rgb);
-    write(encoder, image.data())?;
+    write(encoder, Filter::Adaptive, image.data())?;
     Ok(file)
 }
 
-fn write(mut encoder: Encoder<'_, &mut Vec<u8>>, data: &[u8]) -> Result<(), MaskError> {
+fn write(
+    mut encoder: Encoder<'_, &mut Vec<u8>>,
+    filter: Filter,
+    data: &[u8],
+) -> Result<(), MaskError> {
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
+    encoder.set_filter(filter);
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(data).map_err(failed)?;
     writer.finish().map_err(failed)
@@ -70,8 +76,12 @@ mod tests {
     #[test]
     fn refuses_what_would_not_show() {
         let palette = voc_palette(3);
-        let refused = |mask: &[u8], w, h| palette_png(mask, w, h, &palette).unwrap_err().to_string();
-        assert_eq!(refused(&[0; 5], 2, 3), "the mask has 5 bytes, which is not 2x3 pixels of one byte");
+        let refused =
+            |mask: &[u8], w, h| palette_png(mask, w, h, &palette).unwrap_err().to_string();
+        assert_eq!(
+            refused(&[0; 5], 2, 3),
+            "the mask has 5 bytes, which is not 2x3 pixels of one byte"
+        );
         assert_eq!(refused(&[3], 1, 1), "class 3 has no colour: the palette has 3");
         assert!(matches!(palette_png(&[0], 1, 1, &[]), Err(MaskError::Palette(0))));
         assert!(palette_png(&[], 0, 0, &palette).is_err());

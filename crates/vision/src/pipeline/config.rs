@@ -102,7 +102,8 @@ impl TryFrom<PipelineConfig> for Settings {
 
     fn try_from(config: PipelineConfig) -> Result<Self, ConfigError> {
         let size = config.size.map(|sides| checked("size", sides)).transpose()?;
-        let center_crop = config.center_crop.map(|sides| checked("center_crop", sides)).transpose()?;
+        let center_crop =
+            config.center_crop.map(|sides| checked("center_crop", sides)).transpose()?;
         let scale = match (size, config.resize.unwrap_or_default(), config.resize) {
             (None, _, None) => Scale::Native,
             (None, _, Some(_)) => return fail("resize", "needs a target; add size"),
@@ -110,7 +111,12 @@ impl TryFrom<PipelineConfig> for Settings {
             (Some(size), ResizeMethod::Crop, _) => Scale::Crop(size),
             (Some(_), ResizeMethod::Shorter, _) => match config.size {
                 Some(Sides::One(side)) => Scale::Shorter(side),
-                _ => return fail("size", "must be one number where resize is shorter; cut with center_crop"),
+                _ => {
+                    return fail(
+                        "size",
+                        "must be one number where resize is shorter; cut with center_crop",
+                    );
+                }
             },
         };
         let mean = config.mean.unwrap_or(IMAGENET_MEAN);
@@ -154,7 +160,10 @@ impl<'de> Deserialize<'de> for Sides {
             type Value = Sides;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a number of pixels from 1 to {MAX_SIDE}, or two of them as [height, width]")
+                write!(
+                    f,
+                    "a number of pixels from 1 to {MAX_SIDE}, or two of them as [height, width]"
+                )
             }
 
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Sides, E> {

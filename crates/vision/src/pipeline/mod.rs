@@ -83,7 +83,9 @@ impl Pipeline {
         let scaled = match scale {
             Scale::Native => "keep the size".to_owned(),
             Scale::Squish(size) => format!("squish to {}, {filter}", text(size)),
-            Scale::Crop(size) => format!("crop to the aspect and resize to {}, {filter}", text(size)),
+            Scale::Crop(size) => {
+                format!("crop to the aspect and resize to {}, {filter}", text(size))
+            }
             Scale::Shorter(side) => format!("resize the shorter side to {side}, {filter}"),
         };
         let cut = center_crop.map(|size| format!(", crop the centre {}", text(&size)));
@@ -99,8 +101,9 @@ impl Pipeline {
         let image = decode(encoded, &settings.limits)?;
         let size = Size { height: image.height(), width: image.width() };
         let plan = Plan::new(size, settings.scale, settings.center_crop);
-        if let Some((size, limit)) = plan.excess(settings.declared, settings.limits.max_pixels) {
-            return Err(DecodeError::ResizeTooLarge { width: size.width, height: size.height, limit });
+        if let Some(limit) = plan.excess(settings.declared, settings.limits.max_pixels) {
+            let Size { height, width } = plan.scaled;
+            return Err(DecodeError::ResizeTooLarge { width, height, limit });
         }
         let part = cut(&image, plan.source);
         let scaled = if part.width() == plan.scaled.width && part.height() == plan.scaled.height {

@@ -3,8 +3,12 @@
 //! The arithmetic is Pillow's (`src/libImaging/Resample.c` and `Geometry.c`, HPND licence, copyright
 //! 1995-2011 Fredrik Lundh and contributors, 2010 Jeffrey A. Clark and contributors); the code is written
 //! afresh. What makes the bytes equal: weights computed in `f64`, normalised, then rounded half away
-//! from zero to 22 fraction bits; the horizontal pass first and clipped to 8 bits before the vertical
-//! one; a pass left out when it would not change the size.
+//! from zero to 22 fraction bits; each pass clipped to 8 bits; a pass left out when it would not change
+//! the size; and the order of the passes.
+//!
+//! The order is that of Pillow 13: the vertical pass first where it takes away more than twice as many rows
+//! as the horizontal one takes columns. Up to Pillow 12 the horizontal pass always came first, and
+//! such images (portraits, mostly) come out up to a level different.
 
 mod passes;
 mod weights;
@@ -50,7 +54,7 @@ impl std::fmt::Display for Filter {
 
 /// `image` scaled to `width` x `height` pixels: the bytes of Pillow's `image.resize((width, height), filter)`.
 ///
-/// Between the passes an image of `width` x `image.height()` pixels exists.
+/// The image between the passes is never larger than the larger of source and result.
 ///
 /// # Panics
 /// When `width` or `height` is zero.
@@ -70,8 +74,19 @@ pub fn resize(image: &RgbImage8, width: u32, height: u32, filter: Filter) -> Rgb
     if height == image.height() {
         return passes::horizontal(image, 0..height, &horizontal);
     }
+    if vertical_first(image, width, height) {
+        let between = passes::vertical(image, 0, &vertical);
+        return passes::horizontal(&between, 0..height, &horizontal);
+    }
     // Only the rows that the second pass will read.
     let rows = vertical.span();
     let between = passes::horizontal(image, rows.clone(), &horizontal);
     passes::vertical(&between, rows.start, &vertical)
+}
+
+/// Which pass Pillow 13 runs first, found by comparing its results with both orders for 1500 sizes.
+fn vertical_first(image: &RgbImage8, width: u32, height: u32) -> bool {
+    let fewer_columns = i64::from(image.width()) - i64::from(width);
+    let fewer_rows = i64::from(image.height()) - i64::from(height);
+    fewer_rows > 0 && fewer_rows > 2 * fewer_columns
 }

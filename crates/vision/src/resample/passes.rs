@@ -3,6 +3,7 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
     reason = "sides are below 2^32, samples are clamped before they are narrowed"
 )]
 
@@ -28,9 +29,7 @@ pub(super) fn horizontal(image: &RgbImage8, rows: Range<u32>, weights: &Weights)
     RgbImage8::build(weights.len(), count as u32, |data| {
         data.resize(count * target_stride, 0);
         let mut pair = vec![0_i64; stride];
-        for (from, to) in
-            source.chunks(2 * stride).zip(data.chunks_mut(2 * target_stride))
-        {
+        for (from, to) in source.chunks(2 * stride).zip(data.chunks_mut(2 * target_stride)) {
             let (upper, lower) = from.split_at(stride);
             // The last row of an odd number is its own partner.
             let lower = if lower.is_empty() { upper } else { lower };

@@ -65,9 +65,9 @@ impl Weights {
             let start = ((centre - support + 0.5) as i64).max(0);
             let end = ((centre + support + 0.5) as i64).min(i64::from(source));
             row.clear();
-            row.extend((start..end).map(|at| {
-                (kernel.weigh)((at as f64 - centre + 0.5) * inverse_stretch)
-            }));
+            row.extend(
+                (start..end).map(|at| (kernel.weigh)((at as f64 - centre + 0.5) * inverse_stretch)),
+            );
             let sum: f64 = row.iter().sum();
             for (slot, weight) in slots.iter_mut().zip(&row) {
                 *slot = fixed_point(if sum == 0.0 { *weight } else { *weight / sum });
@@ -155,15 +155,20 @@ mod tests {
 
     #[test]
     fn weights_of_a_target_sample_sum_to_one() {
-        for filter in [Filter::Box, Filter::Bilinear, Filter::Hamming, Filter::Bicubic, Filter::Lanczos] {
+        for filter in
+            [Filter::Box, Filter::Bilinear, Filter::Hamming, Filter::Bicubic, Filter::Lanczos]
+        {
             for (source, target) in [(1, 1), (1, 50), (50, 1), (37, 31), (31, 37)] {
                 let weights = Weights::new(source, target, kernel(filter).unwrap());
                 assert_eq!(weights.len(), target);
                 assert!(weights.span().end <= source);
                 for (start, values) in weights.iter() {
                     let sum: i64 = values.iter().map(|v| i64::from(*v)).sum();
-                    let slack = values.len() as i64;
-                    assert!((sum - (1 << PRECISION_BITS)).abs() <= slack, "{filter} {source}->{target}");
+                    let slack = i64::try_from(values.len()).unwrap();
+                    assert!(
+                        (sum - (1 << PRECISION_BITS)).abs() <= slack,
+                        "{filter} {source}->{target}"
+                    );
                     assert!(start + values.len() <= source as usize);
                 }
             }

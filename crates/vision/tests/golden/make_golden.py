@@ -235,7 +235,9 @@ def decode_files():
     add("cmyk.jpg", encoded(cmyk, "JPEG", quality=90), True)
     add("rgb_colours.jpg", encoded(rgb, "JPEG", quality=90, keep_rgb=True), True)
     add("1x1.jpg", encoded(rgb.crop((3, 3, 4, 4)), "JPEG", quality=90), True)
-    add("photo_420.jpg", encoded(scene(160, 120), "JPEG", quality=85, subsampling=2), True)
+    smooth = scene(40, 30).resize((160, 120), Image.Resampling.BICUBIC)
+    add("photo.jpg", encoded(smooth, "JPEG", quality=85, subsampling=2), True)
+    add("edges.jpg", encoded(scene(160, 120), "JPEG", quality=85, subsampling=2), True)
 
     add("lossy.webp", encoded(rgb, "WEBP", quality=80), True)
     add("lossy_rgba.webp", encoded(rgba, "WEBP", quality=80), True)
@@ -262,6 +264,7 @@ def decode_files():
     add("interlaced.gif", encoded(palette, "GIF", interlace=True))
     add("p_transparent.gif", encoded(palette, "GIF", transparency=3))
     add("animated.gif", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    add("photo.gif", encoded(scene(160, 120).quantize(16), "GIF"))
     plain = encoded(palette, "GIF", interlace=False)
     add("frame_inside.gif", plain[:6] + struct.pack("<HH", w + 9, h + 5) + plain[10:])
     add("frame_outside.gif", plain[:6] + struct.pack("<HH", w - 9, h - 5) + plain[10:])
@@ -303,7 +306,8 @@ def decode_table():
     return table
 
 
-SIZES = [(150, 101), (17, 11), (33, 29), (67, 20), (30, 45), (1, 1), (1, 90), (200, 5), (68, 46), (66, 44), (67, 45), (134, 90)]
+SIZES = [(150, 101), (17, 11), (33, 29), (67, 20), (30, 45), (1, 1), (1, 90), (200, 5), (68, 46), (66, 44), (67, 45), (134, 90),
+         (60, 20), (56, 23)]
 
 
 def resize_table(sources):
@@ -328,7 +332,9 @@ ASPECTS = [(67, 45), (45, 67), (40, 40), (100, 7), (7, 100), (53, 52), (31, 97),
 def fastai_table():
     table = []
     for width, height in ASPECTS:
-        image = PILImage.create(noise(width, height, width * 1000 + height))
+        source = noise(width, height, width * 1000 + height)
+        source.save(HERE / f"noise_{width}x{height}.png", optimize=True)
+        image = PILImage.create(source)
         for size in ([24, 24], [24, 40], [33, 17], [96, 128]):
             for method in (ResizeMethod.Squish, ResizeMethod.Crop):
                 try:

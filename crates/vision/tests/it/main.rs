@@ -1,0 +1,14 @@
+//! One binary for the tests that need files. The expected pixels were made by Pillow, FastAI and torchvision:
+//! see `golden/make_golden.py`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod config; // keys, their errors, and the sentence that describes a pipeline
+mod decoding; // every format and mode against Pillow's RGB
+mod geometry; // FastAI's and torchvision's resizes and crops
+mod golden; // reads the golden table
+mod hostile; // bombs, mutations, random bytes
+mod pipeline; // tensors against FastAI's
+mod resizing; // every filter against Pillow's bytes
+mod speed; // prints figures
+mod truncation; // files cut short

@@ -1,0 +1,58 @@
+use mar_vision::{DecodeError, Pipeline, PipelineConfig, ResizeMethod, Sides};
+
+use crate::golden::{load, number, read, rows};
+
+#[test]
+fn gives_the_tensor_of_fastai() {
+    for row in rows("tensors") {
+        let (height, width) = (number(&row["size"][0]), number(&row["size"][1]));
+        let method =
+            if row["method"] == "squish" { ResizeMethod::Squish } else { ResizeMethod::Crop };
+        let config = PipelineConfig {
+            size: Some(Sides::Both { height, width }),
+            resize: Some(method),
+            ..Default::default()
+        };
+        let prepared = Pipeline::new(config).unwrap().run(&read("source_scene.png")).unwrap();
+        let bytes = read(row["file"].as_str().unwrap());
+        let expected: Vec<f32> =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!((prepared.height, prepared.width, prepared.original), (height, width, (45, 67)));
+        assert_eq!(prepared.planes.len(), expected.len());
+        let worst =
+            prepared.planes.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("{row}: max difference {worst}");
+        assert!(worst <= 1e-6, "{worst}");
+    }
+}
+
+#[test]
+fn planes_are_channels_first() {
+    let config = PipelineConfig { mean: Some([0.0; 3]), std: Some([1.0; 3]), ..Default::default() };
+    let prepared = Pipeline::new(config).unwrap().run(&read("rgb.png")).unwrap();
+    let image = load("rgb.png");
+    assert_eq!((prepared.width, prepared.height), (image.width(), image.height()));
+    let pixels = image.data().len() / 3;
+    for (index, sample) in image.data().iter().enumerate() {
+        let value = prepared.planes[index % 3 * pixels + index / 3];
+        assert_eq!(value.to_bits(), (f32::from(*sample) / 255.0).to_bits());
+    }
+}
+
+#[test]
+fn very_unequal_sides_are_refused_before_memory_is_taken() {
+    let config = PipelineConfig {
+        size: Some(Sides::One(8)),
+        resize: Some(ResizeMethod::Shorter),
+        max_image_pixels: Some(2000),
+        ..Default::default()
+    };
+    let pipeline = Pipeline::new(config).unwrap();
+    let strip = mar_vision::RgbImage8::new(2000, 1, vec![7; 6000]).unwrap();
+    let error = pipeline.run(&mar_vision::rgb_png(&strip).unwrap()).unwrap_err();
+    assert!(matches!(error, DecodeError::ResizeTooLarge { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "the image would be scaled to 16000x8 pixels, more than the limit of 2000; its sides are too unequal"
+    );
+}

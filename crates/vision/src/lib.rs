@@ -4,6 +4,18 @@
 //! Pillow's `Image.open(f).convert("RGB")`, [`resize`] gives the bytes of `Image.resize`, and the crops
 //! round as FastAI and torchvision round. What cannot be equal is written down in [`decode`].
 //!
+//! ```
+//! use mar_vision::{Pipeline, PipelineConfig, RgbImage8, Sides, rgb_png};
+//!
+//! let config = PipelineConfig { size: Some(Sides::Both { height: 96, width: 128 }), ..Default::default() };
+//! let pipeline = Pipeline::new(config)?;
+//! let gray = RgbImage8::new(640, 480, vec![128; 3 * 640 * 480]).expect("the length is that of the size");
+//! let prepared = pipeline.run(&rgb_png(&gray)?)?;
+//! assert_eq!(prepared.planes.len(), 3 * 96 * 128);
+//! assert_eq!(prepared.original, (480, 640));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! This crate knows no HTTP, no archive and no tensor library: bytes in, plain vectors out.
 
 #![warn(missing_docs)]

@@ -1,1 +1,15 @@
-//! To be written.
+//! The handlers that marserve brings along, one module each.
+//!
+//! A handler depends on the contract and on pixels, never on a protocol or a tensor library.
+#![warn(missing_docs)]
+
+mod mask_segmenter;
+
+use mar_handler::Registration;
+
+pub use mask_segmenter::MaskSegmenter;
+
+/// Every handler here, under the name that archives know it by.
+pub fn all() -> Vec<Registration> {
+    vec![Registration::of::<MaskSegmenter>("mask_segmenter")]
+}

@@ -17,6 +17,8 @@ pub enum ErrorCode {
     ModelNotFound,
     /// The model exists, that version of it does not.
     VersionNotFound,
+    /// That name and version is taken.
+    Conflict,
     /// The archive or its configuration cannot be served as it is.
     InvalidModel,
     /// Nothing can take the request now: queue full, model not ready, server draining.

@@ -1,1 +1,17 @@
-//! To be written.
+//! The server around one engine: command line, REST, start and stop.
+//!
+//! Adapters only. What a request means is the engine's business and what a model does a handler's;
+//! this crate turns bytes on a socket into a [`Request`](mar_engine::Request) and a
+//! [`Response`](mar_engine::Response) or an error back into bytes.
+
+mod launch;
+mod report;
+mod rest;
+mod server;
+mod settings;
+
+pub use launch::run;
+// What a `main` names when it lists its handlers and runtimes.
+pub use mar_engine::{Registration, Runtime};
+pub use server::Server;
+pub use settings::{ModelSource, Settings};

@@ -1,0 +1,158 @@
+//! The server's own process, from the settings to the last answer.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use mar_engine::{Engine, EngineConfig, Registration, Runtime, VersionState};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::background::{STARTED, leave_terminal, release_output};
+use super::pid_file::PidFile;
+use super::say;
+use crate::report;
+use crate::server::Server;
+use crate::settings::{ModelSource, Settings};
+
+/// What a start or a stop came to.
+enum Ended {
+    InGoodOrder,
+    /// `--strict`, and a model did not load.
+    ModelFailed,
+    /// Requests were cut off: the grace period passed or a second signal came.
+    CutOff,
+}
+
+/// Serves until a signal ends it.
+pub(super) fn serve(
+    settings: &Settings,
+    handlers: Vec<Registration>,
+    runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
+) -> Result<ExitCode> {
+    leave_terminal();
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("info,actix_server=warn"),
+    )
+    .init();
+    let _pid_file = PidFile::claim()?;
+    let engine = Arc::new(Engine::new(engine_config(settings), handlers, runtimes())?);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let ended = runtime.block_on(answer(settings, engine));
+    // A forward pass that never returns must not hold the process.
+    runtime.shutdown_background();
+    Ok(match ended? {
+        Ended::InGoodOrder => ExitCode::SUCCESS,
+        Ended::ModelFailed | Ended::CutOff => ExitCode::FAILURE,
+    })
+}
+
+fn engine_config(settings: &Settings) -> EngineConfig {
+    let defaults = EngineConfig::default();
+    // One worker a model for now; the processor's cores are shared out among them.
+    let workers = settings.models.len().max(1);
+    EngineConfig {
+        job_queue_size: settings.job_queue_size,
+        intra_op_threads: (defaults.cpu_threads / workers).max(1),
+        ..defaults
+    }
+}
+
+async fn answer(settings: &Settings, engine: Arc<Engine>) -> Result<Ended> {
+    let mut signals = Signals::listen()?;
+    let server = Server::bind(settings, Arc::clone(&engine))?;
+    log::info!("predictions on http://{}", server.inference_address());
+    log::info!("management on http://{}", server.management_address());
+
+    let sources = settings.models.clone();
+    let loading = tokio::task::spawn_blocking({
+        let engine = Arc::clone(&engine);
+        move || load_all(&engine, &sources)
+    });
+    let loaded = tokio::select! {
+        loaded = loading => loaded.context("loading the models panicked")?,
+        () = signals.next() => return Ok(shut_down(server, signals).await),
+    };
+    say(&report::table(&engine));
+    if settings.strict && !loaded {
+        log::error!("a model did not load and --strict is set");
+        server.shut_down().await.ok();
+        return Ok(Ended::ModelFailed);
+    }
+    say(&format!("predictions on http://{}", server.inference_address()));
+    say(&format!("management on http://{}", server.management_address()));
+    say(STARTED);
+    release_output()?;
+
+    signals.next().await;
+    Ok(shut_down(server, signals).await)
+}
+
+/// Loads every archive; whether all of them serve.
+fn load_all(engine: &Engine, sources: &[ModelSource]) -> bool {
+    let mut all = true;
+    for ModelSource { name, path } in sources {
+        match engine.load(name.as_deref(), path) {
+            Ok(version) => match version.state() {
+                VersionState::Failed(reason) => {
+                    all = false;
+                    log::error!("model {} did not load: {reason}", version.name());
+                }
+                _ => log::info!("model {} {} is ready", version.name(), version.version()),
+            },
+            Err(error) => {
+                all = false;
+                log::error!("{} was not loaded: {error}", file_name(path));
+            }
+        }
+    }
+    all
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Ends in good order, or at once where another signal comes.
+async fn shut_down(server: Server, mut signals: Signals) -> Ended {
+    let engine = Arc::clone(server.engine());
+    log::info!("stopping: {} requests on their way", engine.in_flight());
+    let ended = tokio::select! {
+        drained = server.shut_down() => match drained {
+            Ok(()) => Ended::InGoodOrder,
+            Err(left) => {
+                log::error!("the grace period is over with {left} requests unanswered");
+                Ended::CutOff
+            }
+        },
+        () = signals.next() => {
+            log::error!("second signal: {} requests are cut off", engine.in_flight());
+            Ended::CutOff
+        }
+    };
+    engine.remove_files();
+    log::info!("stopped");
+    ended
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The command `marserve`: start in the background or the foreground, or stop.
+
+mod background;
+mod cli;
+mod foreground;
+mod pid_file;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use mar_engine::{Registration, Runtime};
+
+use cli::{Action, Args};
+
+/// Runs the command line with these handlers and runtimes. `runtimes` is called when a server really
+/// starts, because opening libtorch takes a while.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    handlers: Vec<Registration>,
+    runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
+) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let args = match Args::try_parse_from(&arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // clap prints help and version on standard output, errors on standard error.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = match args.action() {
+        Action::Stop => background::stop(),
+        Action::Background => args.settings().and_then(|_| background::start(&arguments)),
+        Action::Foreground => {
+            args.settings().and_then(|settings| foreground::serve(&settings, handlers, runtimes))
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        report_failure(&error);
+        ExitCode::FAILURE
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's answer to the person who typed it")]
+fn report_failure(error: &anyhow::Error) {
+    eprintln!("marserve: {error:#}");
+}
+
+#[expect(clippy::print_stdout, reason = "the command line's answer to the person who typed it")]
+fn say(text: &str) {
+    println!("{text}");
+}

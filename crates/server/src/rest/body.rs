@@ -1,0 +1,101 @@
+//! An HTTP request's body as the named parts that a handler reads.
+
+use actix_multipart::Multipart;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use mar_engine::Part;
+
+use super::error;
+
+/// The part that holds a body which is no form.
+const BODY: &str = "body";
+
+/// Reads a body of at most `limit` bytes and takes it apart.
+///
+/// # Errors
+/// The response to send instead: 413 where it is larger, 400 where it does not arrive or parse.
+pub(crate) async fn parts(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<Vec<Part>, HttpResponse> {
+    let headers = request.headers();
+    let announced = headers.get("content-length").and_then(|value| value.to_str().ok());
+    if announced.and_then(|value| value.parse().ok()).is_some_and(|length: usize| length > limit) {
+        return Err(error::too_large());
+    }
+    let body = match payload.to_bytes_limited(limit).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(reason)) => {
+            return Err(error::bad_request(&format!("the body did not arrive whole: {reason}")));
+        }
+        Err(_) => return Err(error::too_large()),
+    };
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|text| text.split(';').next()).map(str::trim);
+    match media_type.map(str::to_ascii_lowercase).as_deref() {
+        Some("multipart/form-data") => multipart(headers, body).await,
+        Some("application/x-www-form-urlencoded") => Ok(urlencoded(body)),
+        _ => Ok(vec![whole(media_type, body)]),
+    }
+}
+
+fn whole(content_type: Option<&str>, data: Bytes) -> Part {
+    Part { name: BODY.into(), content_type: content_type.map(str::to_owned), data }
+}
+
+/// The fields of a form. A body that is no form after all is handed over whole: `curl -d` and
+/// `--data-binary` send this content type with anything.
+fn urlencoded(body: Bytes) -> Vec<Part> {
+    let is_form = body.contains(&b'=') && body.is_ascii() && !body.iter().any(u8::is_ascii_control);
+    let fields: Option<Vec<(String, String)>> =
+        if is_form { serde_urlencoded::from_bytes(&body).ok() } else { None };
+    let Some(fields) = fields else { return vec![whole(None, body)] };
+    fields
+        .into_iter()
+        .map(|(name, value)| Part { name, content_type: None, data: value.into() })
+        .collect()
+}
+
+async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Vec<Part>, HttpResponse> {
+    let refused = |reason: &dyn std::fmt::Display| {
+        error::bad_request(&format!("the multipart form does not parse: {reason}"))
+    };
+    let chunks = stream::once(async move { Ok(body) });
+    let mut form = Multipart::new(headers, chunks);
+    let mut parts = Vec::new();
+    while let Some(field) = form.next().await {
+        let mut field = field.map_err(|reason| refused(&reason))?;
+        let name = field.name().unwrap_or_default().to_owned();
+        let content_type = field.content_type().map(ToString::to_string);
+        let mut data = BytesMut::new();
+        while let Some(chunk) = field.next().await {
+            data.extend_from_slice(&chunk.map_err(|reason| refused(&reason))?);
+        }
+        parts.push(Part { name, content_type, data: data.freeze() });
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(body: &'static [u8]) -> Vec<(String, Vec<u8>)> {
+        let parts = urlencoded(Bytes::from_static(body));
+        parts.into_iter().map(|part| (part.name, part.data.to_vec())).collect()
+    }
+
+    #[test]
+    fn a_form_is_taken_apart_and_anything_else_stays_whole() {
+        assert_eq!(
+            fields(b"data=a%20b&k=v"),
+            [("data".into(), b"a b".to_vec()), ("k".into(), b"v".to_vec())]
+        );
+        for body in [&b"{\"a\":1}"[..], b"", b"\x89PNG=\r\n", b"\xff\xd8=\xff"] {
+            assert_eq!(fields(body), [("body".into(), body.to_vec())]);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Errors on the wire: TorchServe's status codes and its JSON with `code`, `type` and `message`.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use mar_engine::{Error, ErrorCode};
+use serde::Serialize;
+
+use super::json;
+
+/// The body of every error that the server makes.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    code: u16,
+    r#type: &'a str,
+    message: &'a str,
+}
+
+/// What a kind of failure is over HTTP: the status, and the class name that TorchServe's clients know.
+fn http(code: ErrorCode) -> (StatusCode, &'static str) {
+    match code {
+        ErrorCode::InvalidInput => (StatusCode::BAD_REQUEST, "BadRequestException"),
+        ErrorCode::ModelNotFound => (StatusCode::NOT_FOUND, "ModelNotFoundException"),
+        ErrorCode::VersionNotFound => (StatusCode::NOT_FOUND, "ModelVersionNotFoundException"),
+        ErrorCode::Conflict => (StatusCode::CONFLICT, "ConflictStatusException"),
+        ErrorCode::InvalidModel => (StatusCode::BAD_REQUEST, "InvalidModelException"),
+        ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+        ErrorCode::PredictionFailed => (StatusCode::SERVICE_UNAVAILABLE, "InternalServerException"),
+        ErrorCode::WorkerDied => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
+        ErrorCode::OutOfMemory => (StatusCode::INSUFFICIENT_STORAGE, "InternalServerException"),
+        ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
+    }
+}
+
+/// An error of the engine or of a handler.
+pub(crate) fn response(error: &Error) -> HttpResponse {
+    let (status, class) = http(error.code());
+    body(status, class, error.message())
+}
+
+fn body(status: StatusCode, class: &str, message: &str) -> HttpResponse {
+    json::response(status, &Body { code: status.as_u16(), r#type: class, message })
+}
+
+/// The body was larger than the server takes. TorchServe answers this one without a body.
+pub(crate) fn too_large() -> HttpResponse {
+    HttpResponse::PayloadTooLarge().finish()
+}
+
+/// The body did not arrive or does not parse.
+pub(crate) fn bad_request(message: &str) -> HttpResponse {
+    body(StatusCode::BAD_REQUEST, "BadRequestException", message)
+}
+
+/// A path that leads nowhere.
+pub(crate) async fn no_such_path(request: HttpRequest) -> HttpResponse {
+    let message =
+        format!("nothing at {}; see the README for the paths of this port", request.path());
+    body(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message)
+}
+
+/// A path that exists, asked with a method that it does not take.
+pub(crate) async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
+    let message = format!("{} is not allowed on {}", request.method(), request.path());
+    body(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowedException", &message)
+}

@@ -1,0 +1,97 @@
+//! `mar pack`: torch-model-archiver's flags.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::cli::{progress, show};
+use crate::pack::{PackFormat, PackOptions};
+use crate::{RUNTIMES, pack};
+
+/// Make an archive; the flags are those of torch-model-archiver 0.12
+#[derive(Debug, Args)]
+pub(super) struct PackArgs {
+    /// The model's name, and the archive's
+    #[arg(long, value_name = "NAME")]
+    model_name: String,
+    /// The model's version
+    #[arg(short = 'v', long, value_name = "VERSION")]
+    version: String,
+    /// A built-in handler's name, or a Python file: h.py, h, or path/module:function
+    #[arg(long, value_name = "HANDLER")]
+    handler: String,
+    /// The weights: TorchScript, a state dict, ONNX...
+    #[arg(long, value_name = "FILE")]
+    serialized_file: Option<PathBuf>,
+    /// The Python file with the architecture of an eager model
+    #[arg(long, value_name = "FILE")]
+    model_file: Option<PathBuf>,
+    /// Comma-separated files, folders (their contents go to the root) and patterns
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    extra_files: Vec<String>,
+    /// The language that the handler is written in
+    #[arg(long, value_parser = RUNTIMES, default_value = RUNTIMES[0])]
+    runtime: String,
+    /// The folder in which the archive is made
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    export_path: PathBuf,
+    /// The archive's form
+    #[arg(long, value_name = "FORMAT", default_value = "default")]
+    archive_format: PackFormat,
+    /// Replace an archive of that name
+    #[arg(short = 'f', long)]
+    force: bool,
+    /// Python packages that the model needs, requirements.txt
+    #[arg(short = 'r', long, value_name = "FILE")]
+    requirements_file: Option<PathBuf>,
+    /// The model's configuration, model-config.yaml
+    #[arg(short = 'c', long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+}
+
+pub(super) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
+    let options = PackOptions {
+        model_name: args.model_name,
+        version: args.version,
+        handler: args.handler,
+        serialized_file: given(args.serialized_file),
+        model_file: given(args.model_file),
+        extra_files: args.extra_files,
+        runtime: args.runtime,
+        export_path: args.export_path,
+        format: args.archive_format,
+        force: args.force,
+        requirements_file: given(args.requirements_file),
+        config_file: given(args.config_file),
+        created: created()?,
+    };
+    let mut bar = progress::Bar::default();
+    let packed = pack(&options, &mut |done, total| bar.advance(done, total));
+    drop(bar);
+    let packed = packed?;
+    for warning in &packed.warnings {
+        writeln!(err, "mar: warning: {}", show::plain(warning))?;
+    }
+    let (path, size) = (packed.path.display(), show::size(packed.bytes));
+    writeln!(out, "packed {path}: {} files, {size}", packed.files)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An empty path means none, as it does for the official archiver.
+fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+/// `SOURCE_DATE_EPOCH`, else now. <https://reproducible-builds.org/specs/source-date-epoch/>
+fn created() -> Result<i64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().with_context(|| {
+            format!("SOURCE_DATE_EPOCH is {text:?}; give whole seconds since 1970-01-01 UTC")
+        }),
+        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().try_into()?),
+    }
+}

@@ -1,0 +1,89 @@
+//! `mar verify`: everything that is wrong with an archive, and the digests of what is right.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::{LimitArgs, show};
+use crate::{Archive, Digest, Error, parse_config};
+
+/// The most bytes of configuration that are checked.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Check an archive's structure, manifest, configuration and every file's checksum
+///
+/// Prints `sha256  name` for each file that can be read, and one line on standard error for each
+/// thing that is wrong. Exit status 1 if anything is.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// A .mar, a .tar.gz or a folder
+    archive: PathBuf,
+    /// Digests and problems as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    files: Vec<FileReport>,
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct FileReport {
+    name: String,
+    sha256: String,
+}
+
+pub(super) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
+    let (digests, problems) = check(args);
+    let digest = |(name, digest): (String, Digest)| FileReport { name, sha256: digest.to_string() };
+    let report = Report {
+        ok: problems.is_empty(),
+        files: digests.into_iter().map(digest).collect(),
+        problems: problems.iter().map(Error::one_line).collect(),
+    };
+    if args.json {
+        show::json(out, &report)?;
+    } else {
+        write_text(&report, out, err)?;
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<Error>) {
+    let (archive, mut problems) = match Archive::survey(&args.archive, (&args.limits).into()) {
+        Ok(found) => found,
+        Err(error) => return (Vec::new(), vec![error]),
+    };
+    let (digests, unreadable) = archive.digests();
+    problems.extend(unreadable);
+    let config = archive.manifest().model.config_file.clone();
+    if let Some(name) = config.filter(|name| digests.iter().any(|(known, _)| known == name)) {
+        let parsed = archive
+            .read(&name, MAX_CONFIG_BYTES)
+            .and_then(|bytes| parse_config(&bytes, &archive.path().join(&name)));
+        problems.extend(parsed.err());
+    }
+    (digests, problems)
+}
+
+fn write_text(report: &Report, out: &mut dyn Write, err: &mut dyn Write) -> Result<()> {
+    for file in &report.files {
+        writeln!(out, "{}  {}", file.sha256, show::plain(&file.name))?;
+    }
+    for problem in &report.problems {
+        writeln!(err, "mar: {}", show::plain(problem))?;
+    }
+    if report.ok {
+        writeln!(out, "ok: {} files", report.files.len())?;
+    }
+    Ok(())
+}

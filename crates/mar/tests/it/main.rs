@@ -1,0 +1,17 @@
+//! The `mar` binary and library from outside, one module a capability. Everything runs offline and
+//! in temporary folders, so that two runs do not meet.
+
+mod assault; // bytes of any kind against the reader; shared with the fuzz target
+mod bench; // commands, temporary folders, sample inputs
+mod cli; // what people and scripts see: text, JSON, exit statuses
+mod crash; // kill -9
+mod deterministic; // same inputs, same bytes
+mod diff; // comparing
+mod hostile_folders;
+mod hostile_tars;
+mod hostile_zips;
+mod mutations; // proptest
+mod official; // archives made by torch-model-archiver
+mod pack; // flags, handlers, extra files
+mod raw_zip; // a zip writer without scruples
+mod zip_layout; // alignment, headers, compression

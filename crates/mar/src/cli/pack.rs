@@ -1,5 +1,6 @@
 //! `mar pack`: torch-model-archiver's flags.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,10 +27,10 @@ pub(super) struct PackArgs {
     handler: String,
     /// The weights: TorchScript, a state dict, ONNX...
     #[arg(long, value_name = "FILE")]
-    serialized_file: Option<PathBuf>,
+    serialized_file: Option<OsString>,
     /// The Python file with the architecture of an eager model
     #[arg(long, value_name = "FILE")]
-    model_file: Option<PathBuf>,
+    model_file: Option<OsString>,
     /// Comma-separated files, folders (their contents go to the root) and patterns
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     extra_files: Vec<String>,
@@ -38,7 +39,7 @@ pub(super) struct PackArgs {
     runtime: String,
     /// The folder in which the archive is made
     #[arg(long, value_name = "FOLDER", default_value = ".")]
-    export_path: PathBuf,
+    export_path: OsString,
     /// The archive's form
     #[arg(long, value_name = "FORMAT", default_value = "default")]
     archive_format: PackFormat,
@@ -47,10 +48,10 @@ pub(super) struct PackArgs {
     force: bool,
     /// Python packages that the model needs, requirements.txt
     #[arg(short = 'r', long, value_name = "FILE")]
-    requirements_file: Option<PathBuf>,
+    requirements_file: Option<OsString>,
     /// The model's configuration, model-config.yaml
     #[arg(short = 'c', long, value_name = "FILE")]
-    config_file: Option<PathBuf>,
+    config_file: Option<OsString>,
 }
 
 pub(super) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
@@ -62,7 +63,7 @@ pub(super) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> R
         model_file: given(args.model_file),
         extra_files: args.extra_files,
         runtime: args.runtime,
-        export_path: args.export_path,
+        export_path: given(Some(args.export_path)).unwrap_or_else(|| PathBuf::from(".")),
         format: args.archive_format,
         force: args.force,
         requirements_file: given(args.requirements_file),
@@ -81,9 +82,10 @@ pub(super) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> R
     Ok(ExitCode::SUCCESS)
 }
 
-/// An empty path means none, as it does for the official archiver.
-fn given(path: Option<PathBuf>) -> Option<PathBuf> {
-    path.filter(|path| !path.as_os_str().is_empty())
+/// An empty path means none, as it does for the official archiver; so the flags are no `PathBuf`s,
+/// which clap wants filled.
+fn given(path: Option<OsString>) -> Option<PathBuf> {
+    path.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// `SOURCE_DATE_EPOCH`, else now. <https://reproducible-builds.org/specs/source-date-epoch/>

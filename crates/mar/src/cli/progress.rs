@@ -32,3 +32,17 @@ fn new(total: u64) -> ProgressBar {
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(total).with_style(style)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_inputs_over_100_mb_get_a_bar() {
+        let mut bar = Bar::default();
+        bar.advance(50, 100_000_000);
+        assert!(bar.0.is_none());
+        bar.advance(50, 100_000_001);
+        assert_eq!(bar.0.as_ref().map(ProgressBar::position), Some(50));
+    }
+}

@@ -59,7 +59,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) ->
     }
     // Every cell has a space on either side, also at the edges.
     let trim = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned();
-    let lines: Vec<_> = table.lines().map(|line| trim(line.to_string())).collect();
+    let lines: Vec<_> = table.lines().map(trim).collect();
     lines.join("\n")
 }
 

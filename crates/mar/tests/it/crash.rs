@@ -11,7 +11,7 @@ use crate::bench::{Bench, tree};
 
 /// Large enough that a run is still writing when it is killed.
 const BIG: u64 = 256 << 20;
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 fn bench_with_big_weights() -> Bench {
     let bench = Bench::with_model();
@@ -21,7 +21,7 @@ fn bench_with_big_weights() -> Bench {
 }
 
 fn leftovers(bench: &Bench) -> Vec<PathBuf> {
-    let names = bench.names().into_iter().filter(|name| name.ends_with(".tmp"));
+    let names = bench.names().into_iter().filter(|name| name.starts_with('.'));
     names.map(|name| bench.path(&name)).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The `mar` binary and library from outside, one module a capability. Everything runs offline and
 //! in temporary folders, so that two runs do not meet.
+#![expect(clippy::unwrap_used, reason = "these are tests, helper functions included")]
 
 mod assault; // bytes of any kind against the reader; shared with the fuzz target
 mod bench; // commands, temporary folders, sample inputs

@@ -68,7 +68,9 @@ fn mutate_tar(bytes: &[u8], mutations: &[Mutation]) -> Vec<u8> {
     use std::io::{Read, Write};
     let mut tar = Vec::new();
     flate2::read::GzDecoder::new(bytes).read_to_end(&mut tar).unwrap();
-    mutations.iter().for_each(|mutation| mutation.apply(&mut tar));
+    for mutation in mutations {
+        mutation.apply(&mut tar);
+    }
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&tar).unwrap();
     gzip.finish().unwrap()
@@ -126,7 +128,9 @@ proptest! {
     #[test]
     fn broken_archives_do_no_harm(which in 0..4_usize, mutations in vec(mutation(), 1..6)) {
         let mut bytes = good().swap_remove(which);
-        mutations.iter().for_each(|mutation| mutation.apply(&mut bytes));
+        for mutation in mutations {
+            mutation.apply(&mut bytes);
+        }
         assault(&bytes);
     }
 

@@ -41,7 +41,7 @@ def label_of(image: Path) -> np.ndarray:
 
 def image_files(data: Path) -> list[Path]:
     """Sorted, because the order in which a folder lists its files differs from disk to disk."""
-    return sorted(get_image_files(data, folders=["train", "valid", "images"]))
+    return sorted(f for part in ("train", "valid") for f in get_image_files(data / part / "images"))
 
 
 def loaders(data: Path, batch: int, workers: int = 1) -> DataLoaders:

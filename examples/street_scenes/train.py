@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE / "data")
     parser.add_argument("--train", type=int, default=2000, help="scenes to train on")
     parser.add_argument("--valid", type=int, default=100, help="scenes to watch the training with")
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2, help="1 is the faster where other programs use the processor")
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision, for processors that have it")
@@ -58,8 +58,10 @@ def main() -> None:
     make_data(args.data, args.train, args.valid)
     torch.set_num_threads(args.threads)
     set_seed(7, reproducible=True)
+    data = loaders(args.data, args.batch)
+    assert (len(data.train_ds), len(data.valid_ds)) == (args.train, args.valid), f"{args.data} holds another set"
     learn = unet_learner(
-        loaders(args.data, args.batch), narrow_resnet, n_out=len(scenes.LABELS), pretrained=False, normalize=False,
+        data, narrow_resnet, n_out=len(scenes.LABELS), pretrained=False, normalize=False,
         loss_func=CrossEntropyLossFlat(axis=1), wd=1e-2, path=HERE, model_dir=MODELS,
     )
     parameters = sum(p.numel() for p in learn.model.parameters())

@@ -5,13 +5,12 @@ mod folder;
 mod handler;
 mod input;
 mod plan;
+mod stamp;
 mod tgz;
 mod zip;
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::Map;
 
 use crate::archive::references;
@@ -197,11 +196,8 @@ fn manifest(options: &PackOptions) -> Result<Manifest, Error> {
         config_file: name(&options.config_file)?,
         extra: Map::new(),
     };
-    let created = Timestamp::from_second(options.created)
-        .map_err(|error| Error::Input(format!("SOURCE_DATE_EPOCH {}: {error}", options.created)))?;
-    let created = created.to_zoned(TimeZone::UTC).strftime("%d/%m/%Y %H:%M:%S").to_string();
     Ok(Manifest {
-        created_on: Some(created),
+        created_on: Some(stamp::created_on(options.created)?),
         runtime: options.runtime.clone(),
         model,
         archiver_version: Some(ARCHIVER_VERSION.to_owned()),

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::config::EngineConfig;
-use crate::in_flight::InFlight;
+use crate::in_flight::{InFlight, Ticket};
 use crate::pool::CpuPool;
 use crate::registry::{ModelEntry, Registry};
 use crate::version::{ModelVersion, RunningWorker};
@@ -36,6 +36,12 @@ pub struct Engine {
     work_dir: WorkDir,
     in_flight: InFlight,
     draining: AtomicBool,
+}
+
+/// A request that the engine has taken in and will see to its end.
+#[derive(Debug)]
+pub struct Admission {
+    _ticket: Ticket,
 }
 
 impl fmt::Debug for Engine {
@@ -200,22 +206,31 @@ impl Engine {
         })
     }
 
-    /// Answers one request to a model.
+    /// Takes a request in, before its body is read: it counts as on its way until the admission is
+    /// dropped, so that a shutdown lets it finish.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unavailable`] where the server is going down.
+    pub fn admit(&self) -> Result<Admission> {
+        let ticket = self.in_flight.enter();
+        if self.is_draining() {
+            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
+        }
+        Ok(Admission { _ticket: ticket })
+    }
+
+    /// Answers one admitted request to a model.
     ///
     /// # Errors
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::Unavailable`] where
-    /// the queue is full, the version did not load or the server is going down; else what the
-    /// handler or the model reports.
+    /// the queue is full or the version did not load; else what the handler or the model reports.
     pub async fn predict(
         &self,
+        _admission: &Admission,
         model: &str,
         version: Option<&str>,
         request: Request,
     ) -> Result<Response> {
-        let _ticket = self.in_flight.enter();
-        if self.is_draining() {
-            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
-        }
         self.registry.version(model, version)?.predict(&self.pool, request).await
     }
 

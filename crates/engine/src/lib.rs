@@ -14,7 +14,7 @@ mod work_dir;
 mod worker;
 
 pub use config::EngineConfig;
-pub use engine::Engine;
+pub use engine::{Admission, Engine};
 pub use registry::ModelEntry;
 pub use version::{ModelVersion, VersionState};
 pub use worker::{WorkerInfo, WorkerState};

@@ -59,7 +59,7 @@ fn sweep(parent: &Path) {
         if abandoned {
             match std::fs::remove_dir_all(&path) {
                 Ok(()) => {
-                    log::info!("removed {}, left by a server that was killed", path.display())
+                    log::info!("removed {}, left by a server that was killed", path.display());
                 }
                 Err(error) => log::warn!("cannot remove {}: {error}", path.display()),
             }

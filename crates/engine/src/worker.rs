@@ -143,7 +143,8 @@ impl Worker {
                 }
                 Err(error) => {
                     log::error!("{}: cannot load the model again: {error}", self.info.lock().name);
-                    self.queue.fail_all(&error);
+                    let message = format!("the model could not be loaded again: {error}");
+                    self.queue.fail_all(&Error::new(ErrorCode::Unavailable, message));
                 }
             }
         }

@@ -4,6 +4,7 @@ mod background;
 mod cli;
 mod foreground;
 mod pid_file;
+mod threads;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,9 +34,10 @@ pub fn run(
     let outcome = match args.action() {
         Action::Stop => background::stop(),
         Action::Background => args.settings().and_then(|_| background::start(&arguments)),
-        Action::Foreground => {
-            args.settings().and_then(|settings| foreground::serve(&settings, handlers, runtimes))
-        }
+        Action::Foreground => args.settings().and_then(|settings| {
+            threads::wait_without_spinning(&arguments)?;
+            foreground::serve(&settings, handlers, runtimes)
+        }),
     };
     outcome.unwrap_or_else(|error| {
         report_failure(&error);

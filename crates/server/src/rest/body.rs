@@ -26,13 +26,7 @@ pub(crate) async fn parts(
     if announced.and_then(|value| value.parse().ok()).is_some_and(|length: usize| length > limit) {
         return Err(error::too_large());
     }
-    let body = match payload.to_bytes_limited(limit).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(reason)) => {
-            return Err(error::bad_request(&format!("the body did not arrive whole: {reason}")));
-        }
-        Err(_) => return Err(error::too_large()),
-    };
+    let body = whole_body(payload, limit).await?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|text| text.split(';').next()).map(str::trim);
     match media_type.map(str::to_ascii_lowercase).as_deref() {
@@ -40,6 +34,25 @@ pub(crate) async fn parts(
         Some("application/x-www-form-urlencoded") => Ok(urlencoded(body)),
         _ => Ok(vec![whole(media_type, body)]),
     }
+}
+
+/// The body in one piece.
+async fn whole_body(mut payload: web::Payload, limit: usize) -> Result<Bytes, HttpResponse> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|reason| {
+            error::bad_request(&format!("the body did not arrive whole: {reason}"))
+        })?;
+        if body.len() + chunk.len() > limit {
+            let mut refusal = error::too_large();
+            // Held until the answer is sent: of a body that nobody holds any more, actix would read
+            // on for as long as the client sends, instead of closing the connection.
+            refusal.extensions_mut().insert(payload);
+            return Err(refusal);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 fn whole(content_type: Option<&str>, data: Bytes) -> Part {

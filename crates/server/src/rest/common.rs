@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{
-    CACHE_CONTROL, CONNECTION, EXPIRES, HeaderName, HeaderValue, PRAGMA,
-};
+use actix_web::http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, PRAGMA};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, web};
@@ -48,10 +46,8 @@ pub(crate) async fn every_response(
             headers.insert(REQUEST_ID, value);
         }
     }
-    let keep = status.as_u16() < 400 && !draining;
-    if keep {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-    } else {
+    // An answer that is an error ends the connection, as TorchServe's does.
+    if status.as_u16() >= 400 || draining {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());

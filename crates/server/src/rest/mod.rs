@@ -68,6 +68,8 @@ fn listen(
     })
     .workers(cores.min(4))
     .keep_alive(Duration::from_secs(75))
+    // A client that goes away takes its request along: what waits is dropped before it costs anything.
+    .h1_allow_half_closed(false)
     // Signals are the launcher's: it drains the engine before it stops the listeners.
     .disable_signals()
     .shutdown_timeout(settings.grace_period.as_secs().max(1))

@@ -30,24 +30,29 @@ async fn predict(
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let target = target.into_inner();
-    // Before the body is read: a model that is not there costs no upload.
-    if let Err(error) = shared.engine.version(&target.model, target.version.as_deref()) {
-        return error::response(&error);
-    }
-    let parts = match body::parts(&request, payload, shared.max_request_size).await {
-        Ok(parts) => parts,
-        Err(response) => return response,
+    let outcome = admitted(&shared, target.into_inner(), &request, payload).await;
+    outcome.unwrap_or_else(|refused| refused)
+}
+
+async fn admitted(
+    shared: &Shared,
+    Target { model, version, url_path }: Target,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, HttpResponse> {
+    let refused = |error: mar_engine::Error| {
+        log::debug!("{model}: {error:?}");
+        error::response(&error)
     };
+    let (engine, version) = (&shared.engine, version.as_deref());
+    let admission = engine.admit().map_err(refused)?;
+    // Before the body is read: a model that is not there costs no upload.
+    engine.version(&model, version).map_err(refused)?;
+    let parts = body::parts(request, payload, shared.max_request_size).await?;
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let asked = Request { id, url_path: target.url_path, headers: headers(&request), parts };
-    match shared.engine.predict(&target.model, target.version.as_deref(), asked).await {
-        Ok(response) => answer(response),
-        Err(error) => {
-            log::debug!("{}: {error:?}", target.model);
-            error::response(&error)
-        }
-    }
+    let asked = Request { id, url_path, headers: headers(request), parts };
+    let response = engine.predict(&admission, &model, version, asked).await.map_err(refused)?;
+    Ok(answer(response))
 }
 
 /// The client's headers; a value that is not text is left out.

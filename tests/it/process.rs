@@ -1,0 +1,304 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::support::http::{get, post};
+use crate::support::store::{Store, repository};
+
+/// A place of its own for one test's servers: temporary folder, log, model store.
+struct Place {
+    temp: TempDir,
+    store: Store,
+}
+
+impl Place {
+    fn new() -> Self {
+        let store = Store::new();
+        let config = store.path().join(".config.yaml");
+        fs::write(&config, "handler: {labels: [left, right]}\n").unwrap();
+        let weights = repository("crates/runtime/tests/fixtures/convolution.pt");
+        store.segmenter("net", &weights, &config);
+        Self { temp: tempfile::tempdir().unwrap(), store }
+    }
+
+    fn marserve(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marserve"));
+        command
+            .args(arguments)
+            .env("TMPDIR", self.temp.path())
+            .env("LOG_LOCATION", self.temp.path().join("logs"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// A start on free ports.
+    fn start(&self, more: &[&str]) -> Command {
+        let store = self.store.path().display().to_string();
+        let free = "http://127.0.0.1:0";
+        let mut arguments = vec!["--start", "--ncs", "--model-store", &store];
+        arguments.extend(["--inference-address", free, "--management-address", free]);
+        arguments.extend(more);
+        self.marserve(&arguments)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.temp.path().join("logs/marserve.log")).unwrap()
+    }
+
+    /// Folders for unpacked archives that are there now.
+    fn work_dirs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.temp.path()).unwrap().map(|entry| entry.unwrap().path());
+        let ours =
+            |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("marserve-");
+        entries.filter(ours).collect()
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.temp.path().join(".marserve.pid")
+    }
+
+    /// A server in the foreground, once it has said that it started.
+    fn foreground(&self, more: &[&str]) -> Foreground {
+        let mut child = self
+            .start(more)
+            .arg("--foreground")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        loop {
+            match lines.next() {
+                Some(line) => said.push(line.unwrap()),
+                None => panic!("ended: {said:?} {:?}", child.wait_with_output().unwrap()),
+            }
+            if said.last().unwrap() == "Model server started." {
+                return Foreground { child, said };
+            }
+        }
+    }
+}
+
+struct Foreground {
+    child: Child,
+    said: Vec<String>,
+}
+
+/// The address of predictions in what a start printed.
+fn address(said: &[String]) -> String {
+    let line = said.iter().find_map(|line| line.strip_prefix("predictions on "));
+    line.unwrap_or_else(|| panic!("no address in {said:?}")).to_owned()
+}
+
+impl Foreground {
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", address(&self.said))
+    }
+
+    /// Blocks until the server says that it takes no more requests.
+    fn wait_until_draining(&self) {
+        while get(&self.url("/ping")).status == 200 {
+            thread::yield_now();
+        }
+    }
+
+    /// A request whose body is half sent: on its way, for as long as the test likes.
+    fn half_sent(&self, body: &[u8]) -> (TcpStream, Vec<u8>) {
+        let mut stream =
+            TcpStream::connect(address(&self.said).trim_start_matches("http://")).unwrap();
+        write!(
+            stream,
+            "POST /predictions/net HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
+        // The go-ahead is sent once the server has taken the request in.
+        let mut go_ahead = [0; 25];
+        stream.read_exact(&mut go_ahead).unwrap();
+        assert_eq!(&go_ahead, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let (first, rest) = body.split_at(body.len() / 2);
+        stream.write_all(first).unwrap();
+        (stream, rest.to_vec())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn text(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// One red and one green pixel: classes 0 and 1 of the fixture's network.
+fn two_pixels() -> Vec<u8> {
+    let image = mar_vision::RgbImage8::new(2, 1, vec![255, 0, 0, 0, 255, 0]).unwrap();
+    mar_vision::rgb_png(&image).unwrap()
+}
+
+#[test]
+fn it_starts_in_the_background_serves_and_stops() {
+    let place = Place::new();
+    let (code, out, err) = text(&place.start(&["--models", "net.mar"]).output().unwrap());
+    assert_eq!(code, Some(0), "{out}{err}");
+    for words in ["│ net", "1.0", "cpu", "READY", "Model server started."] {
+        assert!(out.contains(words), "no {words} in {out}");
+    }
+    let said: Vec<String> = out.lines().map(str::to_owned).collect();
+    let address = address(&said);
+    assert_eq!(get(&format!("{address}/ping")).status, 200);
+    let answer = post(&format!("{address}/predictions/net"), &two_pixels()).json();
+    assert_eq!(answer["base64_prediction"], "AAE=");
+    assert_eq!(answer["shape"], serde_json::json!([1, 2]));
+
+    let (code, _, err) = text(&place.start(&[]).output().unwrap());
+    assert_eq!(code, Some(1));
+    assert!(err.contains("already running with pid"), "{err}");
+
+    let (code, out, _) = text(&place.marserve(&["--stop"]).output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "marserve has stopped\n"));
+    assert!(TcpStream::connect(address.trim_start_matches("http://")).is_err());
+    assert!(!place.pid_file().exists());
+    assert_eq!(place.work_dirs(), Vec::<PathBuf>::new());
+    assert!(place.log().contains("POST /predictions/net"), "{}", place.log());
+
+    let (code, out, _) = text(&place.marserve(&["--stop"]).output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "marserve is not running\n"));
+}
+
+#[test]
+fn a_model_that_does_not_load_is_in_the_table_and_ends_a_strict_start() {
+    let place = Place::new();
+    fs::write(place.store.path().join("bad.mar"), "no archive").unwrap();
+    let (code, out, err) = text(&place.start(&["--models", "all", "--strict"]).output().unwrap());
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("FAILED") && out.contains("bad"), "{out}");
+    assert!(!out.contains("Model server started."), "{out}");
+    assert!(err.contains("--strict"), "{err}");
+    assert_eq!(place.work_dirs(), Vec::<PathBuf>::new());
+    assert!(!place.pid_file().exists());
+
+    // Without --strict the good model serves, under the name it is given.
+    let mut server = place.foreground(&["--models", "bad.mar,other=net.mar"]);
+    assert!(server.said.iter().any(|line| line.contains("other") && line.contains("READY")));
+    assert_eq!(post(&server.url("/predictions/other"), &two_pixels()).status, 200);
+    let (code, _, message) = post(&server.url("/predictions/bad"), b"x").error();
+    assert_eq!(code, 503);
+    assert!(message.contains("bad.mar"), "{message}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_signal_lets_requests_finish_and_exits_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::new();
+        let mut server = place.foreground(&["--models", "net.mar"]);
+        let (mut stream, rest) = server.half_sent(&two_pixels());
+        server.signal(signal);
+        server.wait_until_draining();
+        stream.write_all(&rest).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("AAE="), "{answer}");
+        assert_eq!(server.wait(), Some(0));
+        assert_eq!(place.work_dirs(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it() {
+    let place = Place::new();
+    let mut server = place.foreground(&["--models", "net.mar"]);
+    let (_stream, _rest) = server.half_sent(&two_pixels());
+    server.signal(Signal::TERM);
+    server.wait_until_draining();
+    assert_eq!(server.child.try_wait().unwrap(), None, "the half request holds it");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), Some(1));
+    assert_eq!(place.work_dirs(), Vec::<PathBuf>::new());
+    assert!(!place.pid_file().exists());
+}
+
+#[test]
+fn a_kill_leaves_nothing_that_stops_the_next_start() {
+    // Killed when the pid file is there, when the archive's folder is, and when it serves.
+    for stage in 0..3 {
+        let place = Place::new();
+        if stage == 2 {
+            drop(place.foreground(&["--models", "net.mar"]));
+        } else {
+            let mut command = place.start(&["--models", "net.mar", "--foreground"]);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let reached = || {
+                if stage == 0 { place.pid_file().exists() } else { !place.work_dirs().is_empty() }
+            };
+            while !reached() {
+                assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+                thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(place.pid_file().exists(), "stage {stage}: the kill left its traces");
+
+        let mut next = place.foreground(&["--models", "net.mar"]);
+        assert_eq!(place.work_dirs().len(), 1, "stage {stage}: only the new server's folder");
+        assert_eq!(post(&next.url("/predictions/net"), &two_pixels()).status, 200);
+        next.signal(Signal::TERM);
+        assert_eq!(next.wait(), Some(0));
+        assert_eq!(place.work_dirs(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn what_is_wrong_on_the_command_line_is_said_at_once() {
+    let place = Place::new();
+    let store = place.store.path().display().to_string();
+    let file = place.store.path().join("net.mar").display().to_string();
+    for (arguments, words) in [
+        (vec!["--start"], "--model-store"),
+        (vec!["--model-store", &file], "is not a folder"),
+        (vec!["--model-store", &store, "--models", "http://example.org/m.mar"], "from a URL"),
+        (
+            vec!["--model-store", &store, "--inference-address", "http://0.0.0.0:0"],
+            "--disable-token-auth",
+        ),
+        (vec!["--model-store", &store, "--management-address", "nowhere"], "nowhere"),
+        (vec!["--model-store", &store, "--job-queue-size", "0"], "--job-queue-size"),
+        (vec!["--model-store", &store, "--nonsense"], "--nonsense"),
+    ] {
+        let (code, _, err) = text(&place.marserve(&arguments).output().unwrap());
+        assert!(matches!(code, Some(1 | 2)), "{arguments:?}: {code:?}");
+        assert!(err.contains(words), "{arguments:?}: {err}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, out, err) = text(
+        &place
+            .marserve(&["--model-store", &store, "--inference-address", &address])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(code, Some(1), "{out}");
+    assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+}

@@ -1,0 +1,6 @@
+//! What the tests share: a fake model, a server on free ports, and a client.
+
+pub(crate) mod fake;
+pub(crate) mod http;
+pub(crate) mod server;
+pub(crate) mod store;

@@ -1,0 +1,125 @@
+//! A server in this process, on free ports, stopped with its value.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mar_engine::{Engine, EngineConfig, VersionState};
+use mar_handler::{Registration, Runtime};
+use mar_server::{Server, Settings};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::fake::{self, Control};
+
+pub(crate) struct TestServer {
+    pub(crate) engine: Arc<Engine>,
+    inference: String,
+    management: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), usize>>>,
+    _temp: TempDir,
+}
+
+/// Settings for tests: free ports, small limits, no waiting.
+pub(crate) fn settings() -> Settings {
+    let free = "127.0.0.1:0".parse().unwrap();
+    Settings {
+        inference_address: free,
+        management_address: free,
+        max_request_size: 100_000,
+        grace_period: Duration::from_mins(1),
+        ..Settings::default()
+    }
+}
+
+impl TestServer {
+    /// Serves these archives on the fake runtime.
+    pub(crate) fn fake(archives: &[&Path]) -> (Self, Control) {
+        Self::fake_with(settings(), archives)
+    }
+
+    pub(crate) fn fake_with(settings: Settings, archives: &[&Path]) -> (Self, Control) {
+        let (runtime, control) = fake::runtime();
+        let server = Self::start(settings, fake::handlers(), runtime);
+        for archive in archives {
+            server.engine.load(None, archive).unwrap();
+        }
+        (server, control)
+    }
+
+    pub(crate) fn start(
+        settings: Settings,
+        handlers: Vec<Registration>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let config = EngineConfig {
+            job_queue_size: settings.job_queue_size,
+            temp_dir: temp.path().into(),
+            backoff_step: Duration::from_millis(1),
+            // Many tests share the cores, and libtorch's threads wait for each other by spinning.
+            intra_op_threads: 1,
+            ..EngineConfig::default()
+        };
+        let engine = Arc::new(Engine::new(config, handlers, vec![runtime]).unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let (send, receive) = mpsc::channel();
+        let thread = std::thread::spawn({
+            let engine = Arc::clone(&engine);
+            move || {
+                tokio::runtime::Runtime::new().unwrap().block_on(async move {
+                    let server = Server::bind(&settings, engine).unwrap();
+                    let url = |address| format!("http://{address}");
+                    send.send((url(server.inference_address()), url(server.management_address())))
+                        .unwrap();
+                    stopped.await.ok();
+                    server.shut_down().await
+                })
+            }
+        });
+        let (inference, management) = receive.recv().unwrap();
+        Self { engine, inference, management, stop: Some(stop), thread: Some(thread), _temp: temp }
+    }
+
+    pub(crate) fn inference(&self, path: &str) -> String {
+        format!("{}{path}", self.inference)
+    }
+
+    /// Host and port of the predictions.
+    pub(crate) fn inference_address(&self) -> &str {
+        self.inference.trim_start_matches("http://")
+    }
+
+    pub(crate) fn management(&self, path: &str) -> String {
+        format!("{}{path}", self.management)
+    }
+
+    pub(crate) fn state(&self, model: &str) -> VersionState {
+        self.engine.version(model, None).unwrap().state()
+    }
+
+    /// Begins to shut down, as a signal does.
+    pub(crate) fn begin_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end; what `Server::shut_down` came to.
+    pub(crate) fn join(mut self) -> Result<(), usize> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).ok();
+        }
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
+        {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}

@@ -265,16 +265,11 @@ impl Engine {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Refuses new requests from now on.
-    pub fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Release);
-    }
-
     /// Refuses new requests, lets those on their way finish, and ends the workers. `Err` with the
     /// number still on their way where `grace` was not enough; their workers are left to the end of
     /// the process.
     pub async fn drain(self: &Arc<Self>, grace: Duration) -> Result<(), usize> {
-        self.begin_drain();
+        self.draining.store(true, Ordering::Release);
         let in_time = tokio::time::timeout(grace, self.in_flight.empty()).await.is_ok();
         let versions: Vec<_> = self.models().into_iter().flat_map(|(_, m)| m.versions).collect();
         for version in &versions {

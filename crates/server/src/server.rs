@@ -50,7 +50,6 @@ impl Server {
     /// # Errors
     /// Where the grace period was not enough.
     pub async fn shut_down(self) -> Result<(), usize> {
-        self.engine.begin_drain();
         let drained = self.engine.drain(self.settings.grace_period).await;
         // The answers are written by now, or the time for them is over.
         let graceful = drained.is_ok();

@@ -39,7 +39,7 @@ impl PidFile {
         let mut file = open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(already_running(&mut file)),
+            Err(TryLockError::WouldBlock) => bail!(already_running(number(&mut file))),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));
             }
@@ -95,8 +95,9 @@ impl Running {
         self.file.try_lock_shared().is_ok()
     }
 
+    /// Why no other server starts.
     pub(crate) fn message(&self) -> String {
-        format!("marserve is already running with pid {}; marserve --stop ends it", self.pid)
+        already_running(Some(self.pid.as_raw_nonzero().get()))
     }
 }
 
@@ -106,7 +107,7 @@ fn number(file: &mut File) -> Option<i32> {
     text.trim().parse().ok()
 }
 
-fn already_running(file: &mut File) -> String {
-    let pid = number(file).map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+fn already_running(pid: Option<i32>) -> String {
+    let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
     format!("marserve is already running with pid {pid}; marserve --stop ends it")
 }

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use serde_json::Value;
 
 use crate::support::store::repository;
 
@@ -21,31 +22,50 @@ const ARROWS: [(&str, &[&str]); 8] = [
 /// Lines of code that one file may have; tests and comments are not counted.
 const FILE_LIMIT: usize = 500;
 
-fn metadata() -> Metadata {
-    let mut command = MetadataCommand::new();
-    command.manifest_path(repository("Cargo.toml")).other_options(vec!["--offline".into()]);
-    command.exec().unwrap()
+/// What cargo knows of the workspace; the members of the JSON are those of `cargo metadata`.
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
+        .arg(repository("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn normal(package: &Package) -> impl Iterator<Item = &str> {
-    let normal = |kind| kind != DependencyKind::Development;
-    package.dependencies.iter().filter(move |d| normal(d.kind)).map(|d| d.name.as_str())
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}"))
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().unwrap_or_else(|| panic!("no {key} in {value}"))
+}
+
+/// The packages of this workspace.
+fn members(metadata: &Value) -> Vec<&Value> {
+    let members = list(metadata, "workspace_members");
+    list(metadata, "packages").iter().filter(|package| members.contains(&package["id"])).collect()
+}
+
+/// What a package needs to be built, tests aside.
+fn normal(package: &Value) -> impl Iterator<Item = &str> {
+    let built = list(package, "dependencies").iter().filter(|d| d["kind"] != "dev");
+    built.map(|dependency| text(dependency, "name"))
 }
 
 #[test]
 fn the_arrows_between_crates_are_those_of_the_architecture() {
     let metadata = metadata();
     let allowed: BTreeMap<_, _> = ARROWS.into_iter().collect();
-    let ours: BTreeSet<String> =
-        metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
-    let named: BTreeSet<String> = allowed.keys().map(ToString::to_string).collect();
+    let ours: BTreeSet<&str> = members(&metadata).iter().map(|p| text(p, "name")).collect();
+    let named: BTreeSet<&str> = allowed.keys().copied().collect();
     assert_eq!(ours, named, "a crate that the architecture does not name");
-    for package in metadata.workspace_packages() {
+    for package in members(&metadata) {
+        let name = text(package, "name");
         for dependency in normal(package).filter(|name| ours.contains(*name)) {
             assert!(
-                allowed[package.name.as_str()].contains(&dependency),
-                "{} -> {dependency} is no arrow of ARCHITECTURE.md",
-                package.name
+                allowed[name].contains(&dependency),
+                "{name} -> {dependency} is no arrow of ARCHITECTURE.md"
             );
         }
     }
@@ -54,34 +74,38 @@ fn the_arrows_between_crates_are_those_of_the_architecture() {
 #[test]
 fn only_the_runtime_needs_libtorch() {
     let metadata = metadata();
-    for package in metadata.workspace_packages() {
+    for package in members(&metadata) {
         let direct = normal(package).any(|name| name == "tch" || name == "ort");
-        assert_eq!(direct, package.name == "mar-runtime", "{}", package.name);
+        assert_eq!(direct, package["name"] == "mar-runtime", "{}", package["name"]);
     }
     for root in ["mar", "mar-handler", "mar-vision", "mar-engine", "mar-handlers", "mar-server"] {
         let needed = closure(&metadata, root);
         assert!(!needed.contains("torch-sys"), "{root} needs libtorch");
         assert!(needed.contains(root));
     }
+    assert!(closure(&metadata, "mar-runtime").contains("torch-sys"), "the search finds nothing");
 }
 
 /// Names of everything that a workspace package is built from.
-fn closure(metadata: &Metadata, root: &str) -> BTreeSet<String> {
-    let graph = metadata.resolve.as_ref().unwrap();
-    let nodes: BTreeMap<_, _> = graph.nodes.iter().map(|node| (&node.id, node)).collect();
-    let root = metadata.workspace_packages().into_iter().find(|p| p.name == root).unwrap();
+fn closure<'a>(metadata: &'a Value, root: &str) -> BTreeSet<&'a str> {
+    let by_id = |values: &'a [Value]| -> BTreeMap<&'a str, &'a Value> {
+        values.iter().map(|value| (text(value, "id"), value)).collect()
+    };
+    let packages = by_id(list(metadata, "packages"));
+    let nodes = by_id(list(&metadata["resolve"], "nodes"));
+    let root = members(metadata).into_iter().find(|package| package["name"] == root).unwrap();
     let mut seen = BTreeSet::new();
-    let mut open = vec![&root.id];
+    let mut open = vec![text(root, "id")];
     while let Some(id) = open.pop() {
         if seen.insert(id) {
-            let normal = nodes[id].deps.iter().filter(|dependency| {
-                dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
-            });
-            open.extend(normal.map(|dependency| &dependency.pkg));
+            let built = |dependency: &&Value| {
+                list(dependency, "dep_kinds").iter().any(|kind| kind["kind"] != "dev")
+            };
+            let needed = list(nodes[id], "deps").iter().filter(built);
+            open.extend(needed.map(|dependency| text(dependency, "pkg")));
         }
     }
-    let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, &p.name)).collect();
-    seen.into_iter().map(|id| names[id].to_string()).collect()
+    seen.into_iter().map(|id| text(packages[id], "name")).collect()
 }
 
 #[test]

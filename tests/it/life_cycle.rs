@@ -250,3 +250,19 @@ fn a_request_that_outlasts_the_grace_period_is_told_of() {
     control.release_one();
     drop(cut_off.join().unwrap());
 }
+
+#[test]
+fn a_connection_that_is_kept_but_idle_does_not_hold_the_end() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let (mut server, _control) = TestServer::fake(&[&archive]);
+    let url = server.inference("/predictions/m");
+    let kept = super::support::http::agent();
+    assert_eq!(kept.post(&url).send("x").unwrap().body_mut().read_to_string().unwrap(), "x");
+    let start = std::time::Instant::now();
+    server.begin_stop();
+    server.join().unwrap();
+    let grace = settings().grace_period;
+    assert!(start.elapsed() < grace / 2, "{:?} of {grace:?}", start.elapsed());
+    drop(kept);
+}

@@ -60,7 +60,7 @@ impl Place {
     }
 
     fn pid_file(&self) -> PathBuf {
-        self.temp.path().join(".marserve.pid")
+        self.temp.path().join(format!(".marserve-{}.pid", rustix::process::getuid().as_raw()))
     }
 
     /// A server in the foreground, once it has said that it started.
@@ -163,6 +163,12 @@ fn it_starts_in_the_background_serves_and_stops() {
     for words in ["│ net", "1.0", "cpu", "READY", "Model server started."] {
         assert!(out.contains(words), "no {words} in {out}");
     }
+    let pid = fs::read_to_string(place.pid_file()).unwrap();
+    assert!(out.contains(&format!("pid {pid}, log in ")), "{out}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let waits_politely = |variable: &[u8]| variable == b"OMP_WAIT_POLICY=PASSIVE";
+    assert!(environment.split(|byte| *byte == 0).any(waits_politely));
+
     let said: Vec<String> = out.lines().map(str::to_owned).collect();
     let address = address(&said);
     assert_eq!(get(&format!("{address}/ping")).status, 200);
@@ -199,6 +205,9 @@ fn a_model_that_does_not_load_is_in_the_table_and_ends_a_strict_start() {
 
     // Without --strict the good model serves, under the name it is given.
     let mut server = place.foreground(&["--models", "bad.mar,other=net.mar"]);
+    let environment = fs::read(format!("/proc/{}/environ", server.child.id())).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(environment.contains("OMP_WAIT_POLICY=PASSIVE"), "libtorch's threads spin");
     assert!(server.said.iter().any(|line| line.contains("other") && line.contains("READY")));
     assert_eq!(post(&server.url("/predictions/other"), &two_pixels()).status, 200);
     let (code, _, message) = post(&server.url("/predictions/bad"), b"x").error();

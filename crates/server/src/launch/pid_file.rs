@@ -5,9 +5,11 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
 use rustix::process::Pid;
 
 /// The mark of a running server, removed with this value.
@@ -18,8 +20,9 @@ pub(crate) struct PidFile {
     _file: File,
 }
 
+/// One file a user, so that users of one machine are not in each other's way.
 fn path() -> PathBuf {
-    std::env::temp_dir().join(".marserve.pid")
+    std::env::temp_dir().join(format!(".marserve-{}.pid", rustix::process::getuid().as_raw()))
 }
 
 fn open(path: &PathBuf) -> Result<File> {
@@ -28,6 +31,8 @@ fn open(path: &PathBuf) -> Result<File> {
         .truncate(false)
         .read(true)
         .write(true)
+        // The folder is everybody's: a link that somebody else left there is not followed.
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .with_context(|| format!("cannot open {}", path.display()))
 }

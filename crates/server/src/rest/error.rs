@@ -37,6 +37,15 @@ pub(crate) fn response(error: &Error) -> HttpResponse {
     body(status, class, error.message())
 }
 
+/// A line in the log where the failure is not the client's: its message to the client, its causes here.
+pub(crate) fn log_failure(error: &Error, model: &str, request_id: &str) {
+    let (status, _) = http(error.code());
+    if status.is_server_error() && error.code() != ErrorCode::Unavailable {
+        log::error!("{model}: {error} {request_id}");
+    }
+    log::debug!("{model}: {error:?} {request_id}");
+}
+
 fn body(status: StatusCode, class: &str, message: &str) -> HttpResponse {
     json::response(status, &Body { code: status.as_u16(), r#type: class, message })
 }

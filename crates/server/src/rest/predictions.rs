@@ -40,8 +40,9 @@ async fn admitted(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpResponse> {
+    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let refused = |error: mar_engine::Error| {
-        log::debug!("{model}: {error:?}");
+        error::log_failure(&error, &model, &id);
         error::response(&error)
     };
     let (engine, version) = (&shared.engine, version.as_deref());
@@ -49,8 +50,7 @@ async fn admitted(
     // Before the body is read: a model that is not there costs no upload.
     engine.version(&model, version).map_err(refused)?;
     let parts = body::parts(request, payload, shared.max_request_size).await?;
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let asked = Request { id, url_path, headers: headers(request), parts };
+    let asked = Request { id: id.clone(), url_path, headers: headers(request), parts };
     let response = engine.predict(&admission, &model, version, asked).await.map_err(refused)?;
     Ok(answer(response))
 }

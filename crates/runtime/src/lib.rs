@@ -1,4 +1,4 @@
-//! libtorch as a runtime of marserve: TorchScript files become [`Model`](mar_handler::Model)s.
+//! libtorch as a runtime of marserve: TorchScript files become [`Model`]s.
 //!
 //! The only crate that names tch. It calls libtorch through the `f_*` and `Result` forms alone,
 //! because a C++ exception is an answer to a client, never a panic. It knows no queue and no protocol.

@@ -2,7 +2,7 @@
 //!
 //! The promise is measured equality with the Python stack: lossless formats decode to the bytes of
 //! Pillow's `Image.open(f).convert("RGB")`, [`resize`] gives the bytes of `Image.resize`, and the crops
-//! round as FastAI and torchvision round. What cannot be equal is written down in [`decode`].
+//! round as FastAI and torchvision round. What cannot be equal is written down in the module `decode`.
 //!
 //! ```
 //! use mar_vision::{Pipeline, PipelineConfig, RgbImage8, Sides, rgb_png};

@@ -10,5 +10,4 @@ mod golden; // reads the golden table
 mod hostile; // bombs, mutations, random bytes
 mod pipeline; // tensors against FastAI's
 mod resizing; // every filter against Pillow's bytes
-mod speed; // prints figures
 mod truncation; // files cut short

@@ -137,3 +137,24 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+#[test]
+fn the_readme_has_a_row_for_every_flag() {
+    let help = Command::new(env!("CARGO_BIN_EXE_marserve")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+    let flags: BTreeSet<&str> = help
+        .split("--")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c| !is_name(c)).next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(flags.len() > 10, "{flags:?}");
+    for flag in flags {
+        let named = readme
+            .lines()
+            .any(|line| line.starts_with('|') && line.contains(&format!("`--{flag}")));
+        assert!(named, "--{flag} has no row in the README");
+    }
+}

@@ -8,7 +8,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::http::{get, post};
+use crate::support::http::{agent, get, post};
 use crate::support::store::{Store, repository};
 
 /// A place of its own for one test's servers: temporary folder, log, model store.
@@ -128,6 +128,18 @@ impl Foreground {
         (stream, rest.to_vec())
     }
 
+    /// How long a thread of this name has computed, in the system's ticks of a hundredth of a second.
+    fn ticks_of(&self, name: &str) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let stat = |task: PathBuf| fs::read_to_string(task.join("stat")).unwrap_or_default();
+        let stats = tasks.map(|task| stat(task.unwrap().path()));
+        let named = format!("({name})");
+        // The 14th field is the time in user mode; the name, the second, holds no space here. The threads
+        // that libtorch makes for the worker inherit its name.
+        let time = |stat: String| -> u64 { stat.split(' ').nth(13).unwrap().parse().unwrap() };
+        stats.filter(|stat| stat.contains(&named)).map(time).max().unwrap_or(0)
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -245,6 +257,27 @@ fn a_second_signal_ends_it() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait(), Some(1));
     assert_eq!(place.work_dirs(), Vec::<PathBuf>::new());
+    assert!(!place.pid_file().exists());
+}
+
+#[test]
+fn a_forward_pass_that_is_cut_off_does_not_crash_the_end() {
+    let place = Place::new();
+    let busy = repository("crates/runtime/tests/fixtures/busy.pt");
+    place.store.segmenter("busy", &busy, &place.store.path().join(".config.yaml"));
+    let mut server = place.foreground(&["--models", "busy.mar"]);
+    let url = server.url("/predictions/busy");
+    let client = thread::spawn(move || agent().post(&url).send(&two_pixels()[..]).is_ok());
+    // A tenth of a second of its own time: more than the worker needs for anything but the forward pass.
+    while server.ticks_of("busy-1.0-cpu-0") < 10 {
+        assert_eq!(server.child.try_wait().unwrap(), None, "it ended by itself");
+        thread::yield_now();
+    }
+    server.signal(Signal::TERM);
+    server.wait_until_draining();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), Some(1));
+    assert!(!client.join().unwrap(), "the request was cut off");
     assert!(!place.pid_file().exists());
 }
 

@@ -24,7 +24,7 @@ enum Ended {
     CutOff,
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it. Returns only where the start failed: at its end, the process ends here.
 pub(super) fn serve(
     settings: &Settings,
     handlers: Vec<Registration>,
@@ -35,16 +35,19 @@ pub(super) fn serve(
         env_logger::Env::default().default_filter_or("info,actix_server=warn"),
     )
     .init();
-    let _pid_file = PidFile::claim()?;
+    let pid_file = PidFile::claim()?;
     let engine = Arc::new(Engine::new(engine_config(settings), handlers, runtimes())?);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let ended = runtime.block_on(answer(settings, engine));
-    // A forward pass that never returns must not hold the process.
     runtime.shutdown_background();
-    Ok(match ended? {
-        Ended::InGoodOrder => ExitCode::SUCCESS,
-        Ended::ModelFailed | Ended::CutOff => ExitCode::FAILURE,
-    })
+    let status = match ended? {
+        Ended::InGoodOrder => 0,
+        Ended::ModelFailed | Ended::CutOff => 1,
+    };
+    drop(pid_file);
+    // Not by returning from `main`: that runs the C++ destructors of libtorch under threads that may be in
+    // the midst of a forward pass or of loading a model, and the process would end by a segmentation fault.
+    signal_hook::low_level::exit(status)
 }
 
 fn engine_config(settings: &Settings) -> EngineConfig {

@@ -1,39 +1,44 @@
 //! Where archives are unpacked while the server runs.
 //!
-//! A process that is killed cannot remove its folder, so each folder holds a file that its owner keeps
-//! locked. The lock ends with the process, however it ended, and the next start removes what is free.
+//! A process that is killed cannot remove its folder, so beside each folder lies a file that its owner keeps
+//! locked. The lock ends with the process, however it ended, and the next start removes what is free. The
+//! file is made before the folder and removed after it, so that no kill leaves a folder without one.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tempfile::TempDir;
+use tempfile::NamedTempFile;
 
 const PREFIX: &str = "marserve-";
-const LOCK: &str = "lock";
+const LOCK: &str = ".lock";
 
 /// A folder for unpacked archives, removed with this value.
 #[derive(Debug)]
 pub(crate) struct WorkDir {
     path: PathBuf,
-    /// Removes the folder when dropped.
-    dir: Mutex<Option<TempDir>>,
     next: AtomicUsize,
-    /// Held open for its lock.
-    _lock: File,
+    /// Held open for its lock, and removed when dropped; `None` once the folder is gone.
+    lock: Mutex<Option<NamedTempFile>>,
 }
 
 impl WorkDir {
     /// Makes a folder inside `parent` and removes those that dead processes left there.
     pub(crate) fn create(parent: &Path) -> io::Result<Self> {
         sweep(parent);
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        let lock = File::create_new(dir.path().join(LOCK))?;
-        lock.try_lock()?;
-        let path = dir.path().to_owned();
-        Ok(Self { path, dir: Mutex::new(Some(dir)), next: AtomicUsize::new(0), _lock: lock })
+        loop {
+            let lock = tempfile::Builder::new().prefix(PREFIX).suffix(LOCK).tempfile_in(parent)?;
+            lock.as_file().lock()?;
+            // Another server that started just now may have taken it for a dead one's.
+            if lock.path().exists() {
+                let path = lock.path().with_extension("");
+                DirBuilder::new().mode(0o700).create(&path)?;
+                return Ok(Self { path, next: AtomicUsize::new(0), lock: Mutex::new(Some(lock)) });
+            }
+        }
     }
 
     /// A path inside that nothing has yet.
@@ -43,7 +48,16 @@ impl WorkDir {
 
     /// Removes the folder now: a process that ends drops nothing that its threads still share.
     pub(crate) fn remove(&self) {
-        drop(self.dir.lock().take());
+        if let Some(lock) = self.lock.lock().take() {
+            remove(&self.path);
+            drop(lock);
+        }
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
@@ -51,19 +65,30 @@ impl WorkDir {
 fn sweep(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path();
+        if !name.starts_with(PREFIX) || !name.ends_with(LOCK) {
             continue;
         }
-        let path = entry.path();
-        let abandoned = File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if abandoned {
-            match std::fs::remove_dir_all(&path) {
+        let Ok(lock) = File::open(&path) else { continue };
+        if lock.try_lock().is_ok() {
+            remove(&path.with_extension(""));
+            match std::fs::remove_file(&path) {
                 Ok(()) => {
-                    log::info!("removed {}, left by a server that was killed", path.display());
+                    log::info!("removed {name} and its folder, left by a server that was killed");
                 }
                 Err(error) => log::warn!("cannot remove {}: {error}", path.display()),
             }
         }
+    }
+}
+
+fn remove(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn!("cannot remove {}: {error}", folder.display());
+        }
+        _ => {}
     }
 }
 
@@ -76,20 +101,28 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dead = parent.path().join("marserve-dead");
         std::fs::create_dir(&dead).unwrap();
-        File::create(dead.join(LOCK)).unwrap();
+        std::fs::write(dead.join("weights"), "w").unwrap();
+        let dead_lock = parent.path().join("marserve-dead.lock");
+        let early_lock = parent.path().join("marserve-early.lock");
+        File::create(&dead_lock).unwrap();
+        File::create(&early_lock).unwrap();
         let stranger = parent.path().join("marserve-of-somebody-else");
         std::fs::create_dir(&stranger).unwrap();
 
         let alive = WorkDir::create(parent.path()).unwrap();
-        assert!(!dead.exists());
+        for gone in [&dead, &dead_lock, &early_lock] {
+            assert!(!gone.exists(), "{}", gone.display());
+        }
         let second = WorkDir::create(parent.path()).unwrap();
-        assert!(alive.path.exists(), "a live owner's folder stays");
+        assert!(alive.path.is_dir(), "a live owner's folder stays");
         assert!(stranger.exists(), "a folder without a lock file is not ours to remove");
         assert_ne!(alive.fresh(), alive.fresh());
 
-        let path = second.path.clone();
-        assert!(path.exists());
+        std::fs::write(second.fresh(), "unpacked").unwrap();
         second.remove();
-        assert!(!path.exists());
+        drop(alive);
+        let left: Vec<_> =
+            std::fs::read_dir(parent.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(left, [stranger], "neither folders nor locks");
     }
 }

@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -201,6 +202,28 @@ fn it_starts_in_the_background_serves_and_stops() {
 
     let (code, out, _) = text(&place.marserve(&["--stop"]).output().unwrap());
     assert_eq!((code, out.as_str()), (Some(0), "marserve is not running\n"));
+}
+
+#[test]
+fn a_start_that_is_interrupted_leaves_a_server_that_serves() {
+    let place = Place::new();
+    let mut start = place.start(&["--models", "net.mar"]).stdout(Stdio::piped()).spawn().unwrap();
+    while !place.pid_file().exists() {
+        thread::yield_now();
+    }
+    // Nobody reads what the server says from here on.
+    start.kill().unwrap();
+    start.wait_with_output().unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !place.log().contains(" started\n") {
+        assert!(Instant::now() < deadline, "it did not survive: {}", place.log());
+        thread::yield_now();
+    }
+    let log = place.log();
+    let address = log.split("predictions on ").nth(1).unwrap().lines().next().unwrap();
+    assert_eq!(post(&format!("{address}/predictions/net"), &two_pixels()).status, 200);
+    let (code, out, _) = text(&place.marserve(&["--stop"]).output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "marserve has stopped\n"));
 }
 
 #[test]

@@ -86,6 +86,7 @@ async fn answer(settings: &Settings, engine: Arc<Engine>) -> Result<Ended> {
     say(&format!("management on http://{}", server.management_address()));
     say(STARTED);
     release_output()?;
+    log::info!("started");
 
     signals.next().await;
     Ok(shut_down(server, signals).await)

@@ -7,6 +7,7 @@ mod pid_file;
 mod threads;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ fn report_failure(error: &anyhow::Error) {
     eprintln!("marserve: {error:#}");
 }
 
-#[expect(clippy::print_stdout, reason = "the command line's answer to the person who typed it")]
+/// Tells the person at the command line. Where nobody reads any more, as when a background start was
+/// interrupted, the server goes on without.
 fn say(text: &str) {
-    println!("{text}");
+    writeln!(std::io::stdout(), "{text}").ok();
 }

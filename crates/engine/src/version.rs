@@ -27,6 +27,24 @@ pub enum VersionState {
     Failed(String),
 }
 
+impl VersionState {
+    /// The state in a word, as tables and clients see it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Loading => "LOADING",
+            Self::Ready => "READY",
+            Self::Draining => "DRAINING",
+            Self::Unloaded => "UNLOADED",
+            Self::Failed(_) => "FAILED",
+        }
+    }
+
+    /// Why it failed, where it did.
+    pub fn reason(&self) -> Option<&str> {
+        if let Self::Failed(reason) = self { Some(reason) } else { None }
+    }
+}
+
 /// One version of one model.
 #[derive(Debug)]
 pub struct ModelVersion {

@@ -28,12 +28,9 @@ pub(crate) fn table(engine: &Engine) -> String {
 }
 
 /// A version's state in a word, with the reason where it failed.
-pub(crate) fn state(state: &VersionState) -> String {
-    match state {
-        VersionState::Loading => "LOADING".into(),
-        VersionState::Ready => "READY".into(),
-        VersionState::Draining => "DRAINING".into(),
-        VersionState::Unloaded => "UNLOADED".into(),
-        VersionState::Failed(reason) => format!("FAILED: {reason}"),
+fn state(state: &VersionState) -> String {
+    match state.reason() {
+        Some(reason) => format!("{}: {reason}", state.name()),
+        None => state.name().to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
-use mar_engine::{Device, ModelVersion, VersionState, WorkerInfo, WorkerState};
+use mar_engine::{Device, ModelVersion, WorkerInfo, WorkerState};
 use serde::{Deserialize, Serialize};
 
 use super::{Shared, error, json};
@@ -129,13 +129,7 @@ fn described(version: &ModelVersion) -> Described {
     let workers = version.workers();
     let (pending_requests, remaining_capacity) = version.queue_load();
     let gpu = workers.iter().any(|worker| worker.device != Device::Cpu);
-    let (state, reason) = match version.state() {
-        VersionState::Loading => ("LOADING", None),
-        VersionState::Ready => ("READY", None),
-        VersionState::Draining => ("DRAINING", None),
-        VersionState::Unloaded => ("UNLOADED", None),
-        VersionState::Failed(reason) => ("FAILED", Some(reason)),
-    };
+    let state = version.state();
     Described {
         model_name: version.name().to_owned(),
         model_version: version.version().to_owned(),
@@ -153,8 +147,8 @@ fn described(version: &ModelVersion) -> Described {
             .map(|(i, worker)| described_worker(i, worker))
             .collect(),
         job_queue_status: JobQueueStatus { remaining_capacity, pending_requests },
-        state,
-        reason,
+        state: state.name(),
+        reason: state.reason().map(str::to_owned),
     }
 }
 

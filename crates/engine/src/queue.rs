@@ -55,6 +55,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Slot {
     queue: Arc<JobQueue>,
+    /// Whether the place is still to be given back.
+    reserved: bool,
 }
 
 impl JobQueue {
@@ -77,7 +79,7 @@ impl JobQueue {
         }
         state.reserved += 1;
         drop(state);
-        Ok(Slot { queue: Arc::clone(self) })
+        Ok(Slot { queue: Arc::clone(self), reserved: true })
     }
 
     /// The oldest job whose client still waits; blocks until there is one. `None` once the queue is
@@ -131,9 +133,12 @@ impl JobQueue {
 }
 
 impl Slot {
-    /// Turns the place into a job.
-    pub(crate) fn push(self, job: Job) {
+    /// Turns the place into a job, in one step: a worker may take the job at once, and must not find the
+    /// place still taken.
+    pub(crate) fn push(mut self, job: Job) {
         let mut state = self.queue.state.lock();
+        state.reserved -= 1;
+        self.reserved = false;
         if state.closed {
             drop(state);
             let error = Error::new(ErrorCode::Unavailable, "the model was unloaded meanwhile");
@@ -148,7 +153,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.queue.state.lock().reserved -= 1;
+        if self.reserved {
+            self.queue.state.lock().reserved -= 1;
+        }
     }
 }
 
@@ -191,6 +198,28 @@ mod tests {
         let (job, _receiver) = job(1);
         second.push(job);
         assert_eq!(queue.load(), (1, 1));
+    }
+
+    #[test]
+    fn a_job_that_was_pulled_holds_no_place() {
+        let queue = JobQueue::new(1);
+        let puller = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                while let Some(job) = queue.pull() {
+                    let load = queue.load();
+                    job.answer(Ok(Vec::new()));
+                    assert_eq!(load, (0, 1), "the place of a job that a worker has");
+                }
+            }
+        });
+        for _ in 0..20_000 {
+            let (job, receiver) = job(1);
+            queue.reserve().expect("the last job was pulled").push(job);
+            receiver.blocking_recv().unwrap().unwrap();
+        }
+        queue.close();
+        puller.join().unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_saphyr::Spanned;
 use crate::Error;
 
 /// The most bytes of YAML read: a configuration is written by hand.
-const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads a `model-config.yaml`.
 ///

@@ -8,22 +8,20 @@ use crate::error::prediction;
 /// Classes that fit a byte.
 const BYTE_CLASSES: i64 = 256;
 
-/// Applies the epilogue to the first of a model's outputs; the others are dropped unless it is `None`.
-pub(crate) fn apply(mut outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
-    if epilogue == Epilogue::None {
-        return Ok(outputs);
-    }
-    let first = outputs.swap_remove(0);
+/// Applies the epilogue to the first of a model's outputs, of which there is one at least; the others are
+/// dropped unless it is `None`.
+pub(crate) fn apply(outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
+    let first = &outputs[0];
     match epilogue {
-        Epilogue::None => unreachable!("returned above"),
+        Epilogue::None => return Ok(outputs),
         Epilogue::Softmax { dim } => {
-            side(&first, dim)?;
+            side(first, dim)?;
             first.f_softmax(dim as i64, None).map(|tensor| vec![tensor])
         }
-        Epilogue::ArgMax { dim } => arg_max(&first, dim, side(&first, dim)?).map(|t| vec![t]),
+        Epilogue::ArgMax { dim } => arg_max(first, dim, side(first, dim)?).map(|t| vec![t]),
         Epilogue::TopK { k } => {
-            let last = first.dim().checked_sub(1).ok_or_else(|| scalar(&first))?;
-            let k = (k as i64).min(side(&first, last)?);
+            let last = first.dim().checked_sub(1).ok_or_else(|| scalar(first))?;
+            let k = (k as i64).min(side(first, last)?);
             first.f_topk(k, last as i64, true, true).map(|(values, indices)| vec![values, indices])
         }
     }

@@ -14,8 +14,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::archive::at::At;
 use crate::archive::sink::{Collect, Sink};
+use crate::config::{self, parse_config};
 use crate::limits::Limits;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::{Error, name::Names};
@@ -254,6 +257,16 @@ impl Archive {
         let mut collected = Collect::default();
         self.visit(&|wanted| wanted == name, &mut collected)?;
         Ok(collected.bytes)
+    }
+
+    /// The configuration that the manifest names; `None` where it names none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is over 1 MiB, is not YAML or is no mapping at its top.
+    pub fn config(&self) -> Result<Option<Map<String, Value>>, Error> {
+        let Some(name) = &self.manifest.model.config_file else { return Ok(None) };
+        let bytes = self.read(name, config::MAX_BYTES)?;
+        parse_config(&bytes, &self.path.join(name)).map(Some)
     }
 
     /// Streams the wanted files into a sink, under the limits and with sizes and checksums checked.

@@ -11,10 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::{LimitArgs, show};
-use crate::{Archive, Digest, Entry, Manifest, parse_config};
-
-/// The most bytes of configuration that are shown.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+use crate::{Archive, Digest, Entry, Manifest};
 
 /// Show an archive's model, files and configuration
 #[derive(Debug, Args)]
@@ -73,7 +70,7 @@ pub(super) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         format: archive.format().to_string(),
         has_manifest: archive.has_manifest(),
         manifest: archive.manifest(),
-        config: config(&archive)?,
+        config: archive.config()?,
         files,
     };
     if args.json {
@@ -82,12 +79,6 @@ pub(super) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         write_text(&report, out)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn config(archive: &Archive) -> Result<Option<Map<String, Value>>> {
-    let Some(name) = &archive.manifest().model.config_file else { return Ok(None) };
-    let bytes = archive.read(name, MAX_CONFIG_BYTES)?;
-    Ok(Some(parse_config(&bytes, &archive.path().join(name))?))
 }
 
 fn write_text(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {

@@ -9,10 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::{LimitArgs, show};
-use crate::{Archive, Digest, Error, parse_config};
-
-/// The most bytes of configuration that are checked.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+use crate::{Archive, Digest, Error};
 
 /// Check an archive's structure, manifest, configuration and every file's checksum
 ///
@@ -65,12 +62,9 @@ fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<Error>) {
     };
     let (digests, unreadable) = archive.digests();
     problems.extend(unreadable);
-    let config = archive.manifest().model.config_file.clone();
-    if let Some(name) = config.filter(|name| digests.iter().any(|(known, _)| known == name)) {
-        let parsed = archive
-            .read(&name, MAX_CONFIG_BYTES)
-            .and_then(|bytes| parse_config(&bytes, &archive.path().join(&name)));
-        problems.extend(parsed.err());
+    let config = &archive.manifest().model.config_file;
+    if digests.iter().any(|(known, _)| Some(known) == config.as_ref()) {
+        problems.extend(archive.config().err());
     }
     (digests, problems)
 }

@@ -54,9 +54,9 @@ pub(super) fn start(arguments: &[OsString]) -> Result<ExitCode> {
     let mut said = String::new();
     log.seek(SeekFrom::Start(before))?;
     log.read_to_string(&mut said)?;
-    let last: Vec<&str> = said.lines().rev().take(20).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
-    bail!("the server ended with {status}; {} says:\n{}", log_path.display(), last.join("\n"));
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(20)..].join("\n");
+    bail!("the server ended with {status}; {} says:\n{last}", log_path.display());
 }
 
 fn open_log() -> Result<(File, PathBuf)> {

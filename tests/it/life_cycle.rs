@@ -108,7 +108,8 @@ fn ping_is_healthy_without_models_and_with_good_ones() {
 fn a_full_queue_answers_503_at_once_and_the_waiting_are_served() {
     let store = Store::new();
     let archive = store.fake("m", "1.0", "gated");
-    let settings = Settings { job_queue_size: 1, ..settings() };
+    let mut settings = settings();
+    settings.engine.defaults.job_queue_size = 1;
     let (server, control) = TestServer::fake_with(settings, &[&archive]);
     let url = server.inference("/predictions/m");
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use crate::config::EngineConfig;
+use crate::events::{Events, Timing};
 use crate::in_flight::{InFlight, Ticket};
 use crate::pool::CpuPool;
 use crate::registry::{ModelEntry, Registry};
@@ -36,12 +37,23 @@ pub struct Engine {
     work_dir: WorkDir,
     in_flight: InFlight,
     draining: AtomicBool,
+    #[expect(dead_code, reason = "versions ask it for their listener once they count")]
+    events: Arc<dyn Events>,
 }
 
 /// A request that the engine has taken in and will see to its end.
 #[derive(Debug)]
 pub struct Admission {
     _ticket: Ticket,
+}
+
+/// A response, and where its time went.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The handler's response.
+    pub response: Response,
+    /// The time it took, stage by stage.
+    pub timing: Timing,
 }
 
 impl fmt::Debug for Engine {
@@ -59,6 +71,7 @@ impl Engine {
         config: EngineConfig,
         handlers: Vec<Registration>,
         runtimes: Vec<Arc<dyn Runtime>>,
+        events: Arc<dyn Events>,
     ) -> Result<Self> {
         let work_dir = WorkDir::create(&config.temp_dir).map_err(|error| {
             Error::new(
@@ -77,6 +90,7 @@ impl Engine {
             work_dir,
             in_flight: InFlight::new(),
             draining: AtomicBool::new(false),
+            events,
         })
     }
 
@@ -99,7 +113,7 @@ impl Engine {
             name,
             version,
             archive_path,
-            self.config.job_queue_size,
+            self.config.defaults.job_queue_size,
         ));
         self.registry.add(Arc::clone(&version))?;
         match opened.and_then(|archive| self.open(&archive, &version)) {
@@ -136,7 +150,7 @@ impl Engine {
             config,
         };
         let handler: Arc<dyn Handler> = Arc::from(registration.initialize(&context)?);
-        let spec = LoadSpec { file, device, intra_op_threads: self.config.intra_op_threads };
+        let spec = LoadSpec { file, device, intra_op_threads: self.config.cores };
         let worker = self.start_worker(version, &handler, runtime, spec)?;
         Ok((handler, worker))
     }
@@ -230,8 +244,9 @@ impl Engine {
         model: &str,
         version: Option<&str>,
         request: Request,
-    ) -> Result<Response> {
-        self.registry.version(model, version)?.predict(&self.pool, request).await
+    ) -> Result<Answered> {
+        let response = self.registry.version(model, version)?.predict(&self.pool, request).await?;
+        Ok(Answered { response, timing: Timing::default() })
     }
 
     /// Every model, by name.

@@ -5,6 +5,7 @@
 
 mod config;
 mod engine;
+mod events;
 mod in_flight;
 mod pool;
 mod queue;
@@ -13,8 +14,9 @@ mod version;
 mod work_dir;
 mod worker;
 
-pub use config::EngineConfig;
-pub use engine::{Admission, Engine};
+pub use config::{Defaults, EngineConfig, Overrides};
+pub use engine::{Admission, Answered, Engine};
+pub use events::{Events, NoEvents, Outcome, Timing, VersionEvents};
 pub use registry::ModelEntry;
 pub use version::{ModelVersion, VersionState};
 pub use worker::{WorkerInfo, WorkerState};

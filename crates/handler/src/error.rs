@@ -21,8 +21,16 @@ pub enum ErrorCode {
     Conflict,
     /// The archive or its configuration cannot be served as it is.
     InvalidModel,
-    /// Nothing can take the request now: queue full, model not ready, server draining.
+    /// The version is its model's default and others are there, so it cannot go.
+    DefaultVersion,
+    /// Nothing can take the request now: model not ready, server draining.
     Unavailable,
+    /// Too much waits already, or the request waited too long; the same request may do later.
+    Overloaded,
+    /// What was asked for goes on, but did not end in time.
+    Timeout,
+    /// Nothing here can do what was asked for.
+    Unsupported,
     /// The handler or the model failed on this input.
     PredictionFailed,
     /// The worker went down while it held the request.

@@ -14,4 +14,7 @@ pub use launch::run;
 // What a `main` names when it lists its handlers and runtimes.
 pub use mar_engine::{Registration, Runtime};
 pub use server::Server;
-pub use settings::{ModelSource, Settings};
+pub use settings::{
+    Access, Address, ApiKey, Cors, Endpoint, Envelope, Listed, LogFormat, Measuring, MetricsMode,
+    ModelSource, ModelStore, Settings, Tls,
+};

@@ -1,7 +1,6 @@
 //! One running server: bound listeners over one engine, from the first request to the last.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mar_engine::Engine;
@@ -29,14 +28,14 @@ impl Server {
         Ok(Self { engine, settings: settings.clone(), inference, management })
     }
 
-    /// Where predictions answer: the real port, where 0 was asked for.
-    pub fn inference_address(&self) -> SocketAddr {
-        self.inference.address
+    /// Where predictions answer, with the real port where 0 was asked for.
+    pub fn inference_url(&self) -> &str {
+        &self.inference.url
     }
 
     /// Where `/models` answers.
-    pub fn management_address(&self) -> SocketAddr {
-        self.management.address
+    pub fn management_url(&self) -> &str {
+        &self.management.url
     }
 
     /// The engine behind the listeners.

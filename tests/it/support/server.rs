@@ -5,9 +5,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mar_engine::{Engine, EngineConfig, VersionState};
+use mar_engine::{Engine, EngineConfig, NoEvents, VersionState};
 use mar_handler::{Registration, Runtime};
-use mar_server::{Server, Settings};
+use mar_server::{Address, Endpoint, Server, Settings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -24,14 +24,20 @@ pub(crate) struct TestServer {
 
 /// Settings for tests: free ports, small limits, no waiting.
 pub(crate) fn settings() -> Settings {
-    let free = "127.0.0.1:0".parse().unwrap();
-    Settings {
-        inference_address: free,
-        management_address: free,
+    let free = || Endpoint { address: Address::Tcp("127.0.0.1:0".parse().unwrap()), tls: false };
+    let mut settings = Settings {
+        inference: free(),
+        management: free(),
+        metrics: free(),
         max_request_size: 100_000,
         grace_period: Duration::from_mins(1),
         ..Settings::default()
-    }
+    };
+    settings.engine.backoff_step = Duration::from_millis(1);
+    settings.engine.defaults.workers = Some(1);
+    // Many tests share the cores, and libtorch's threads wait for each other by spinning.
+    settings.engine.cores = 1;
+    settings
 }
 
 impl TestServer {
@@ -55,15 +61,9 @@ impl TestServer {
         runtime: Arc<dyn Runtime>,
     ) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let config = EngineConfig {
-            job_queue_size: settings.job_queue_size,
-            temp_dir: temp.path().into(),
-            backoff_step: Duration::from_millis(1),
-            // Many tests share the cores, and libtorch's threads wait for each other by spinning.
-            intra_op_threads: 1,
-            ..EngineConfig::default()
-        };
-        let engine = Arc::new(Engine::new(config, handlers, vec![runtime]).unwrap());
+        let config = EngineConfig { temp_dir: temp.path().into(), ..settings.engine.clone() };
+        let engine =
+            Arc::new(Engine::new(config, handlers, vec![runtime], Arc::new(NoEvents)).unwrap());
         let (stop, stopped) = oneshot::channel();
         let (send, receive) = mpsc::channel();
         let thread = std::thread::spawn({
@@ -71,9 +71,8 @@ impl TestServer {
             move || {
                 tokio::runtime::Runtime::new().unwrap().block_on(async move {
                     let server = Server::bind(&settings, engine).unwrap();
-                    let url = |address| format!("http://{address}");
-                    send.send((url(server.inference_address()), url(server.management_address())))
-                        .unwrap();
+                    let urls = (server.inference_url().into(), server.management_url().into());
+                    send.send(urls).unwrap();
                     stopped.await.ok();
                     server.shut_down().await
                 })

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use crate::settings::{MAX_REQUEST_SIZE, Settings, address, check_reach, models};
+use crate::settings::{
+    Address, Endpoint, MAX_BODY_SIZE, ModelStore, Settings, address, check_reach, models,
+};
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -58,7 +60,7 @@ pub(crate) struct Args {
     job_queue_size: usize,
 
     /// Largest request body in bytes; a larger one is answered 413
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_REQUEST_SIZE)]
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_BODY_SIZE)]
     max_request_size: usize,
 
     /// How many seconds requests on their way may take to finish when the server stops
@@ -104,14 +106,18 @@ impl Args {
         let management_address = address(&self.management_address)?;
         check_reach(inference_address, self.disable_token_auth)?;
         check_reach(management_address, self.disable_token_auth)?;
-        Ok(Settings {
+        let endpoint = |address| Endpoint { address: Address::Tcp(address), tls: false };
+        let mut settings = Settings {
             models: models(&self.models, store)?,
-            inference_address,
-            management_address,
-            job_queue_size: self.job_queue_size,
+            store: ModelStore { dir: store.to_owned(), ..ModelStore::default() },
+            inference: endpoint(inference_address),
+            management: endpoint(management_address),
             max_request_size: self.max_request_size,
             grace_period: Duration::from_secs(self.grace_period),
             strict: self.strict,
-        })
+            ..Settings::default()
+        };
+        settings.engine.defaults.job_queue_size = self.job_queue_size;
+        Ok(settings)
     }
 }

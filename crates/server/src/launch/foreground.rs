@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use mar_engine::{Engine, EngineConfig, Registration, Runtime, VersionState};
+use mar_engine::{Engine, NoEvents, Registration, Runtime, VersionState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::background::{STARTED, leave_terminal, release_output};
@@ -36,7 +36,8 @@ pub(super) fn serve(
     )
     .init();
     let pid_file = PidFile::claim()?;
-    let engine = Arc::new(Engine::new(engine_config(settings), handlers, runtimes())?);
+    let engine =
+        Arc::new(Engine::new(settings.engine.clone(), handlers, runtimes(), Arc::new(NoEvents))?);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let ended = runtime.block_on(answer(settings, engine));
     runtime.shutdown_background();
@@ -50,22 +51,11 @@ pub(super) fn serve(
     signal_hook::low_level::exit(status)
 }
 
-fn engine_config(settings: &Settings) -> EngineConfig {
-    let defaults = EngineConfig::default();
-    // One worker a model for now; the processor's cores are shared out among them.
-    let workers = settings.models.len().max(1);
-    EngineConfig {
-        job_queue_size: settings.job_queue_size,
-        intra_op_threads: (defaults.cpu_threads / workers).max(1),
-        ..defaults
-    }
-}
-
 async fn answer(settings: &Settings, engine: Arc<Engine>) -> Result<Ended> {
     let mut signals = Signals::listen()?;
     let server = Server::bind(settings, Arc::clone(&engine))?;
-    log::info!("predictions on http://{}", server.inference_address());
-    log::info!("management on http://{}", server.management_address());
+    log::info!("predictions on {}", server.inference_url());
+    log::info!("management on {}", server.management_url());
 
     let sources = settings.models.clone();
     let loading = tokio::task::spawn_blocking({
@@ -82,8 +72,8 @@ async fn answer(settings: &Settings, engine: Arc<Engine>) -> Result<Ended> {
         server.shut_down().await.ok();
         return Ok(Ended::ModelFailed);
     }
-    say(&format!("predictions on http://{}", server.inference_address()));
-    say(&format!("management on http://{}", server.management_address()));
+    say(&format!("predictions on {}", server.inference_url()));
+    say(&format!("management on {}", server.management_url()));
     say(STARTED);
     release_output()?;
     log::info!("started");

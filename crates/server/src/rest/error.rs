@@ -1,6 +1,7 @@
 //! Errors on the wire: TorchServe's status codes and its JSON with `code`, `type` and `message`.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
 use mar_engine::{Error, ErrorCode};
 use serde::Serialize;
@@ -23,6 +24,10 @@ fn http(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::VersionNotFound => (StatusCode::NOT_FOUND, "ModelVersionNotFoundException"),
         ErrorCode::Conflict => (StatusCode::CONFLICT, "ConflictStatusException"),
         ErrorCode::InvalidModel => (StatusCode::BAD_REQUEST, "InvalidModelException"),
+        ErrorCode::DefaultVersion => (StatusCode::FORBIDDEN, "InvalidModelVersionException"),
+        ErrorCode::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
+        ErrorCode::Timeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException"),
+        ErrorCode::Unsupported => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException"),
         ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException"),
         ErrorCode::PredictionFailed => (StatusCode::SERVICE_UNAVAILABLE, "InternalServerException"),
         ErrorCode::WorkerDied => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
@@ -34,13 +39,19 @@ fn http(code: ErrorCode) -> (StatusCode, &'static str) {
 /// An error of the engine or of a handler.
 pub(crate) fn response(error: &Error) -> HttpResponse {
     let (status, class) = http(error.code());
-    body(status, class, error.message())
+    let mut response = body(status, class, error.message());
+    if error.code() == ErrorCode::Overloaded {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// A line in the log where the failure is not the client's: its message to the client, its causes here.
 pub(crate) fn log_failure(error: &Error, model: &str, request_id: &str) {
     let (status, _) = http(error.code());
-    if status.is_server_error() && error.code() != ErrorCode::Unavailable {
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE
+        || error.code() == ErrorCode::PredictionFailed
+    {
         log::error!("{model}: {error} {request_id}");
     }
     log::debug!("{model}: {error:?} {request_id}");

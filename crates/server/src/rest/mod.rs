@@ -9,7 +9,6 @@ mod management;
 mod predictions;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use mar_engine::Engine;
 
-use crate::settings::Settings;
+use crate::settings::{Address, Endpoint, Settings};
 
 /// What every request handler is given.
 #[derive(Clone, Debug)]
@@ -28,16 +27,17 @@ pub(crate) struct Shared {
     pub(crate) max_request_size: usize,
 }
 
-/// A bound address that is being answered.
+/// An address that is being answered.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) address: SocketAddr,
+    /// As clients write it, with the real port where 0 was asked for.
+    pub(crate) url: String,
     pub(crate) handle: ServerHandle,
 }
 
 /// Predictions and health.
 pub(crate) fn inference(settings: &Settings, engine: Arc<Engine>) -> io::Result<Listener> {
-    listen(settings, engine, settings.inference_address, |config| {
+    listen(settings, engine, &settings.inference, |config| {
         health::mount(config);
         predictions::mount(config);
     })
@@ -45,13 +45,13 @@ pub(crate) fn inference(settings: &Settings, engine: Arc<Engine>) -> io::Result<
 
 /// What is loaded.
 pub(crate) fn management(settings: &Settings, engine: Arc<Engine>) -> io::Result<Listener> {
-    listen(settings, engine, settings.management_address, management::mount)
+    listen(settings, engine, &settings.management, management::mount)
 }
 
 fn listen(
     settings: &Settings,
     engine: Arc<Engine>,
-    address: SocketAddr,
+    endpoint: &Endpoint,
     mount: fn(&mut web::ServiceConfig),
 ) -> io::Result<Listener> {
     let shared = Shared { engine, max_request_size: settings.max_request_size };
@@ -72,14 +72,20 @@ fn listen(
     .h1_allow_half_closed(false)
     // Signals are the launcher's: it drains the engine before it stops the listeners.
     .disable_signals()
-    .shutdown_timeout(settings.grace_period.as_secs().max(1))
-    .bind(address)
-    .map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    .shutdown_timeout(settings.grace_period.as_secs().max(1));
+    let bound = match &endpoint.address {
+        Address::Tcp(address) => server.bind(address),
+        Address::Unix(path) => server.bind_uds(path),
+    };
+    let server = bound.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}"))
     })?;
-    let address = server.addrs()[0];
+    let url = match &endpoint.address {
+        Address::Tcp(_) => Endpoint { address: Address::Tcp(server.addrs()[0]), ..*endpoint },
+        Address::Unix(_) => endpoint.clone(),
+    };
     let server = server.run();
     let handle = server.handle();
     tokio::spawn(server);
-    Ok(Listener { address, handle })
+    Ok(Listener { url: url.to_string(), handle })
 }

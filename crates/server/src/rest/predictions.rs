@@ -51,8 +51,8 @@ async fn admitted(
     engine.version(&model, version).map_err(refused)?;
     let parts = body::parts(request, payload, shared.max_request_size).await?;
     let asked = Request { id: id.clone(), url_path, headers: headers(request), parts };
-    let response = engine.predict(&admission, &model, version, asked).await.map_err(refused)?;
-    Ok(answer(response))
+    let answered = engine.predict(&admission, &model, version, asked).await.map_err(refused)?;
+    Ok(answer(answered.response))
 }
 
 /// The client's headers; a value that is not text is left out.

@@ -108,6 +108,14 @@ impl Handler for MaskSegmenter {
             palette: &self.palette,
         })
     }
+
+    fn describe(&self) -> Map<String, Value> {
+        let mut told = Map::new();
+        told.insert("labels".into(), self.labels.clone().into());
+        let palette = self.palette.iter().map(|colour| colour.to_vec()).collect::<Vec<_>>();
+        told.insert("palette".into(), palette.into());
+        told
+    }
 }
 
 /// Parts the section into the pipeline's keys and the handler's own; a key that is neither is an error.
@@ -204,6 +212,13 @@ mod tests {
                 "palette": [[0, 0, 0], [128, 0, 0]],
             })
         );
+    }
+
+    #[test]
+    fn clients_can_ask_for_labels_and_colours() {
+        let handler = handler(&json!({ "labels": ["other", "red"] })).unwrap();
+        let told = json!({ "labels": ["other", "red"], "palette": [[0, 0, 0], [128, 0, 0]] });
+        assert_eq!(Value::Object(handler.describe()), told);
     }
 
     #[test]

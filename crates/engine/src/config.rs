@@ -1,5 +1,6 @@
 //! What the engine can be told.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct EngineConfig {
     pub default_handler: Option<String>,
     /// What holds where neither the request, nor the archive, nor the server's list of models says more.
     pub defaults: Defaults,
+    /// What the server's list of models says of each, by name and version.
+    pub listed: BTreeMap<String, BTreeMap<String, Overrides>>,
 }
 
 /// The bottom layer of every version's settings.
@@ -70,6 +73,7 @@ impl Default for EngineConfig {
             unload_timeout: Duration::from_mins(2),
             default_handler: None,
             defaults: Defaults::default(),
+            listed: BTreeMap::new(),
         }
     }
 }

@@ -1,28 +1,26 @@
-//! Loads archives, answers requests, and ends in good order.
+//! Registers, scales and unloads models, answers requests, and ends in good order.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
-use mar::{Archive, Manifest};
-use mar_handler::{
-    Context, Device, Error, ErrorCode, Handler, LoadSpec, Registration, Request, Response, Result,
-    Runtime,
-};
-use parking_lot::Mutex;
-use serde_json::{Map, Value};
+use mar::Archive;
+use mar_handler::{Error, ErrorCode, Registration, Request, Response, Result, Runtime};
 
-use crate::config::EngineConfig;
+use crate::batch::BatchPolicy;
+use crate::config::{EngineConfig, Overrides};
+use crate::crew::Scaling;
 use crate::events::{Events, Timing};
 use crate::in_flight::{InFlight, Ticket};
+use crate::open::{Opener, invalid};
 use crate::pool::CpuPool;
+use crate::queue::QueueRules;
 use crate::registry::{ModelEntry, Registry};
-use crate::version::{ModelVersion, RunningWorker};
+use crate::version::{Identity, ModelVersion, VersionState};
 use crate::work_dir::WorkDir;
-use crate::worker::{Worker, WorkerInfo, WorkerState};
+use crate::workshop::Workshop;
 
 /// The version shown for an archive whose manifest could not be read.
 const UNKNOWN_VERSION: &str = "unknown";
@@ -30,14 +28,13 @@ const UNKNOWN_VERSION: &str = "unknown";
 /// Every model there is, and what runs them.
 pub struct Engine {
     config: EngineConfig,
-    handlers: Vec<Registration>,
-    runtimes: Vec<Arc<dyn Runtime>>,
+    opener: Opener,
     registry: Registry,
     pool: CpuPool,
+    workshop: Arc<Workshop>,
     work_dir: WorkDir,
     in_flight: InFlight,
     draining: AtomicBool,
-    #[expect(dead_code, reason = "versions ask it for their listener once they count")]
     events: Arc<dyn Events>,
 }
 
@@ -54,6 +51,31 @@ pub struct Answered {
     pub response: Response,
     /// The time it took, stage by stage.
     pub timing: Timing,
+}
+
+/// An archive to serve, and how.
+#[derive(Clone, Debug, Default)]
+pub struct LoadRequest {
+    /// The file or folder.
+    pub archive: PathBuf,
+    /// Where it came from, as it was asked for.
+    pub url: String,
+    /// The name to serve it under, where it is not to be the manifest's.
+    pub name: Option<String>,
+    /// What goes before the archive's own settings.
+    pub overrides: Overrides,
+    /// Whether it is loaded at the server's start.
+    pub at_startup: bool,
+    /// Whether it takes the place of the version of the same name and number, once it serves.
+    pub replace: bool,
+}
+
+/// A version that is registered, and its workers on their way.
+#[derive(Debug)]
+pub struct Registered {
+    /// The version.
+    pub version: Arc<ModelVersion>,
+    scaling: Scaling,
 }
 
 impl fmt::Debug for Engine {
@@ -81,12 +103,13 @@ impl Engine {
             .caused_by(error)
         })?;
         let pool = CpuPool::new(config.cpu_threads)?;
+        let workshop = Workshop::open(config.cores, config.backoff_step)?;
         Ok(Self {
             config,
-            handlers,
-            runtimes,
+            opener: Opener { handlers, runtimes },
             registry: Registry::default(),
             pool,
+            workshop,
             work_dir,
             in_flight: InFlight::new(),
             draining: AtomicBool::new(false),
@@ -94,8 +117,64 @@ impl Engine {
         })
     }
 
-    /// Loads an archive under the name given, else under its manifest's. Blocks until the version is
-    /// ready or has failed, and registers it either way, so that the reason can be asked for.
+    /// Opens an archive, registers it as a version and starts its workers. Blocks while it is unpacked,
+    /// not while the workers load; see [`Engine::finish`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidModel`] where the archive cannot be served, [`ErrorCode::Conflict`] where that
+    /// name and version is taken. Nothing is registered then.
+    pub fn register(&self, request: &LoadRequest) -> Result<Registered> {
+        if self.is_draining() {
+            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
+        }
+        let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
+        let model = &archive.manifest().model;
+        let name = request.name.clone().unwrap_or_else(|| model.model_name.clone());
+        let version = self.version_of(request, name, model.model_version.clone());
+        if !request.replace {
+            self.registry.add(Arc::clone(&version))?;
+        }
+        let started = self.start(&archive, &version, &request.overrides);
+        match started {
+            Ok(scaling) => Ok(Registered { version, scaling }),
+            Err(error) => {
+                self.discard(&version);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the workers of a registered version have loaded, and lets it take its place where it
+    /// replaces another. Blocks.
+    ///
+    /// # Errors
+    /// The first failure of a worker; the version is gone then, and the one that it was to replace stays.
+    pub fn finish(&self, registered: Registered) -> Result<Arc<ModelVersion>> {
+        let Registered { version, scaling } = registered;
+        if let Err(error) = scaling.wait() {
+            self.discard(&version);
+            return Err(error);
+        }
+        Ok(version)
+    }
+
+    /// Registers a version in the place of the one of the same name and number, if there is one, without a
+    /// request lost: the new one is ready before it takes over, and the old one answers what it has.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Engine::register`] and [`Engine::finish`]; the old version goes on serving then.
+    pub fn replace(&self, request: &LoadRequest) -> Result<Arc<ModelVersion>> {
+        let request = LoadRequest { replace: true, ..request.clone() };
+        let version = self.finish(self.register(&request)?)?;
+        if let Some(old) = self.registry.put(Arc::clone(&version)) {
+            self.unload(&old)?;
+        }
+        Ok(version)
+    }
+
+    /// Loads an archive at the server's start. Blocks until the version is ready or has failed, and
+    /// registers it either way, so that the reason can be asked for.
     ///
     /// # Errors
     /// [`ErrorCode::Conflict`] where that name and version is taken; nothing is registered then.
@@ -108,116 +187,130 @@ impl Engine {
             }
             Err(_) => (file_stem(archive_path), UNKNOWN_VERSION.to_owned()),
         };
+        let request = LoadRequest {
+            archive: archive_path.to_owned(),
+            url: archive_path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            at_startup: true,
+            ..LoadRequest::default()
+        };
         let name = name.map_or(manifest_name, str::to_owned);
-        let version = Arc::new(ModelVersion::loading(
-            name,
-            version,
-            archive_path,
-            self.config.defaults.job_queue_size,
-        ));
+        let version = self.version_of(&request, name, version);
         self.registry.add(Arc::clone(&version))?;
-        match opened.and_then(|archive| self.open(&archive, &version)) {
-            Ok((handler, worker)) => version.become_ready(handler, vec![worker]),
+        match opened.and_then(|archive| self.start(&archive, &version, &request.overrides)) {
+            // A worker that fails says so in the version's state, and tries again.
+            Ok(scaling) => scaling.wait_for_state(),
             Err(error) => version.become_failed(&error),
         }
         Ok(version)
     }
 
-    /// Unpacks an archive, makes its handler and starts its worker.
-    fn open(
+    fn version_of(
+        &self,
+        request: &LoadRequest,
+        name: String,
+        version: String,
+    ) -> Arc<ModelVersion> {
+        let defaults = &self.config.defaults;
+        let rules = QueueRules {
+            capacity: defaults.job_queue_size,
+            policy: BatchPolicy { max_size: 1, max_delay: Duration::ZERO },
+            idle_only: false,
+        };
+        let events = self.events.version(&name, &version);
+        let identity = Identity {
+            name,
+            version,
+            url: request.url.clone(),
+            archive: request.archive.clone(),
+            at_startup: request.at_startup,
+        };
+        Arc::new(ModelVersion::loading(identity, rules, events, Arc::clone(&self.workshop)))
+    }
+
+    /// Unpacks an archive and sends its first workers out.
+    fn start(
         &self,
         archive: &Archive,
-        version: &ModelVersion,
-    ) -> Result<(Arc<dyn Handler>, RunningWorker)> {
-        let manifest = archive.manifest();
-        let registration = self.handler(manifest)?;
-        let weights = weights(manifest)?;
-        let runtime = self.runtime(weights)?;
+        version: &Arc<ModelVersion>,
+        overrides: &Overrides,
+    ) -> Result<Scaling> {
         let model_dir = self.work_dir.fresh();
-        archive.extract(&model_dir).map_err(|error| invalid(&error))?;
-        let config = match &manifest.model.config_file {
-            Some(file) => {
-                mar::read_config(&model_dir.join(file)).map_err(|error| invalid(&error))?
-            }
-            None => Map::new(),
-        };
-        let device = device(&config, runtime.as_ref())?;
-        let file = model_dir.join(weights);
-        let context = Context {
-            model_name: version.name().to_owned(),
-            model_version: version.version().to_owned(),
-            model_dir,
-            config,
-        };
-        let handler: Arc<dyn Handler> = Arc::from(registration.initialize(&context)?);
-        let spec = LoadSpec { file, device, intra_op_threads: self.config.cores };
-        let worker = self.start_worker(version, &handler, runtime, spec)?;
-        Ok((handler, worker))
+        let opened =
+            self.opener.open(archive, version, overrides, (&self.config, model_dir.clone()));
+        let loaded = opened.inspect_err(|_| remove_folder(&model_dir))?;
+        let (min, max) = (loaded.plan.min_workers, loaded.plan.max_workers);
+        version.open(loaded);
+        self.workshop.watch_over(version);
+        version.scale(min, max, None)
     }
 
-    fn start_worker(
+    /// Undoes a registration.
+    fn discard(&self, version: &Arc<ModelVersion>) {
+        self.registry.forget(version);
+        version.close();
+        // Workers that still load are given up by the watch; nobody waits for them here.
+        version.ended_within(Duration::ZERO);
+        if let Some(folder) = version.folder() {
+            remove_folder(&folder);
+        }
+    }
+
+    /// Sets a version's limits of workers: starts some where there are fewer than `min`, ends the newest
+    /// where there are more than `max`. `devices` limits new ones to the first so many of its devices.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::Unavailable`] where the
+    /// version is not loaded.
+    pub fn scale(
         &self,
-        version: &ModelVersion,
-        handler: &Arc<dyn Handler>,
-        runtime: Arc<dyn Runtime>,
-        spec: LoadSpec,
-    ) -> Result<RunningWorker> {
-        let info = Arc::new(Mutex::new(WorkerInfo {
-            name: format!("{}-{}-{}-0", version.name(), version.version(), spec.device),
-            device: spec.device,
-            state: WorkerState::Starting,
-            started: SystemTime::now(),
-        }));
-        let worker = Worker {
-            runtime,
-            spec,
-            handler: Arc::clone(handler),
-            queue: Arc::clone(version.queue()),
-            info: Arc::clone(&info),
-            backoff_step: self.config.backoff_step,
-        };
-        let (first_load, loaded) = mpsc::sync_channel(1);
-        let thread = worker.spawn(first_load)?;
-        loaded.recv().unwrap_or_else(|_| {
-            Err(Error::new(ErrorCode::Internal, "the worker ended before its model was loaded"))
-        })?;
-        Ok(RunningWorker { info, thread })
+        name: &str,
+        version: Option<&str>,
+        (min, max): (usize, usize),
+        devices: Option<usize>,
+    ) -> Result<Scaling> {
+        self.registry.version(name, version)?.scale(min, max, devices)
     }
 
-    fn handler(&self, manifest: &Manifest) -> Result<Registration> {
-        let known = || self.handlers.iter().map(Registration::name).collect::<Vec<_>>().join(", ");
-        let Some(name) = &manifest.model.handler else {
-            return Err(Error::invalid_model(format!(
-                "the manifest names no handler; pack it with --handler, one of: {}",
-                known()
-            )));
-        };
-        self.handlers.iter().find(|handler| handler.name() == name).copied().ok_or_else(|| {
-            let hint = if name.contains(".py") || name.contains(':') {
-                "; Python handlers are not run"
-            } else {
-                ""
-            };
-            Error::invalid_model(format!("no handler \"{name}\"{hint}; known: {}", known()))
-        })
+    /// Makes a version the one that answers where a client names none.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
+    pub fn set_default(&self, name: &str, version: &str) -> Result<()> {
+        self.registry.set_default(name, version)
     }
 
-    fn runtime(&self, weights: &str) -> Result<Arc<dyn Runtime>> {
-        let extension = Path::new(weights).extension().unwrap_or_default().to_string_lossy();
-        let opens = |runtime: &&Arc<dyn Runtime>| {
-            runtime.extensions().iter().any(|known| known.eq_ignore_ascii_case(&extension))
-        };
-        self.runtimes.iter().find(opens).cloned().ok_or_else(|| {
-            let known: Vec<String> = self
-                .runtimes
-                .iter()
-                .flat_map(|runtime| runtime.extensions().iter().map(|e| format!(".{e}")))
-                .collect();
-            Error::invalid_model(format!(
-                "no runtime here opens {weights}; this build opens: {}",
-                if known.is_empty() { "nothing".into() } else { known.join(", ") }
-            ))
-        })
+    /// Takes a version out, the default where none is named: no new request reaches it, those it has are
+    /// answered, its workers end, its files go. Blocks.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::DefaultVersion`] where
+    /// others are there; [`ErrorCode::Timeout`] where its workers did not end in time: the version is gone
+    /// all the same.
+    pub fn unregister(&self, name: &str, version: Option<&str>) -> Result<Arc<ModelVersion>> {
+        let version = self.registry.remove(name, version)?;
+        self.unload(&version)?;
+        Ok(version)
+    }
+
+    fn unload(&self, version: &Arc<ModelVersion>) -> Result<()> {
+        version.close();
+        let ended = version.ended_within(self.config.unload_timeout);
+        if let Some(folder) = version.folder() {
+            remove_folder(&folder);
+        }
+        version.release_memory();
+        if ended {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::Timeout,
+            format!(
+                "model \"{}\" version \"{}\" is unregistered, but its workers did not end within {} s (unregister_model_timeout)",
+                version.name(),
+                version.version(),
+                self.config.unload_timeout.as_secs_f32()
+            ),
+        ))
     }
 
     /// Takes a request in, before its body is read: it counts as on its way until the admission is
@@ -236,8 +329,9 @@ impl Engine {
     /// Answers one admitted request to a model.
     ///
     /// # Errors
-    /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::Unavailable`] where
-    /// the queue is full or the version did not load; else what the handler or the model reports.
+    /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::Overloaded`] where the
+    /// queue is full; [`ErrorCode::Unavailable`] where the version did not load or has no worker; else
+    /// what the handler or the model reports.
     pub async fn predict(
         &self,
         _admission: &Admission,
@@ -245,8 +339,27 @@ impl Engine {
         version: Option<&str>,
         request: Request,
     ) -> Result<Answered> {
-        let response = self.registry.version(model, version)?.predict(&self.pool, request).await?;
-        Ok(Answered { response, timing: Timing::default() })
+        let named = version.is_some();
+        let mut left: Option<Arc<ModelVersion>> = None;
+        loop {
+            let found = self.registry.version(model, version)?;
+            match found.reserve() {
+                Some(Ok(slot)) => return found.predict(slot, &self.pool, request, named).await,
+                Some(Err(error)) => {
+                    found.refused(named, &error);
+                    return Err(error);
+                }
+                // It was found an instant before it went: another may have taken its place.
+                None if left.as_ref().is_none_or(|left| !Arc::ptr_eq(left, &found)) => {
+                    left = Some(found);
+                }
+                None => {
+                    let error = found.going_away();
+                    found.refused(named, &error);
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Every model, by name.
@@ -285,18 +398,24 @@ impl Engine {
     /// the process.
     pub async fn drain(self: &Arc<Self>, grace: Duration) -> Result<(), usize> {
         self.draining.store(true, Ordering::Release);
+        let until = Instant::now() + grace;
         let in_time = tokio::time::timeout(grace, self.in_flight.empty()).await.is_ok();
         let versions: Vec<_> = self.models().into_iter().flat_map(|(_, m)| m.versions).collect();
         for version in &versions {
             version.close();
         }
+        self.workshop.close();
         if !in_time {
             return Err(self.in_flight());
         }
-        let joined = tokio::task::spawn_blocking(move || versions.iter().for_each(|v| v.join()));
-        match tokio::time::timeout(grace, joined).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(0),
+        let ended = tokio::task::spawn_blocking(move || {
+            versions.iter().all(|version| {
+                version.ended_within(until.saturating_duration_since(Instant::now()))
+            })
+        });
+        match ended.await {
+            Ok(true) => Ok(()),
+            _ => Err(0),
         }
     }
 
@@ -306,39 +425,44 @@ impl Engine {
     }
 }
 
-/// The weights' file name in a manifest.
-fn weights(manifest: &Manifest) -> Result<&str> {
-    if let Some(model_file) = &manifest.model.model_file {
-        return Err(Error::invalid_model(format!(
-            "{model_file} is an eager model, which needs Python; export it with torch.jit.trace and pack it without --model-file"
-        )));
-    }
-    manifest.model.serialized_file.as_deref().ok_or_else(|| {
-        Error::invalid_model("the manifest names no weights; pack them with --serialized-file")
-    })
-}
-
-/// Where a version runs: `deviceType` of `model-config.yaml`, else CUDA where there is any.
-fn device(config: &Map<String, Value>, runtime: &dyn Runtime) -> Result<Device> {
-    let cuda = runtime.cuda_devices();
-    match config.get("deviceType").map(|value| value.as_str().unwrap_or("not a word")) {
-        Some("cpu") => Ok(Device::Cpu),
-        Some("gpu") if cuda == 0 => Err(Error::invalid_model(format!(
-            "deviceType in model-config.yaml is gpu, and {} finds no CUDA device",
-            runtime.name()
-        ))),
-        Some("gpu") => Ok(Device::Cuda(0)),
-        None | Some("") if cuda > 0 => Ok(Device::Cuda(0)),
-        None | Some("") => Ok(Device::Cpu),
-        Some(_) => Err(Error::invalid_model(format!(
-            "deviceType in model-config.yaml is {}; use cpu or gpu",
-            config["deviceType"]
-        ))),
+impl Registered {
+    /// How many workers are on their way.
+    pub fn workers(&self) -> usize {
+        self.scaling.starting()
     }
 }
 
-fn invalid(error: &mar::Error) -> Error {
-    Error::invalid_model(error.to_string())
+impl ModelVersion {
+    /// The settings hold from now on.
+    fn open(&self, loaded: crate::version::Loaded) {
+        self.queue.set_rules(loaded.plan.queue_rules());
+        let waits_for_workers = loaded.plan.min_workers > 0;
+        // Set once: a version is loaded once in its life.
+        drop(self.loaded.set(Arc::new(loaded)));
+        if !waits_for_workers {
+            // Nothing is to be loaded before somebody scales it up.
+            self.state.send_replace(VersionState::Ready);
+        }
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.loaded.get().map(|loaded| loaded.model_dir.clone())
+    }
+
+    fn release_memory(&self) {
+        if let Some(loaded) = self.loaded.get() {
+            loaded.runtime.release_memory();
+        }
+    }
+}
+
+fn remove_folder(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            log::warn!("cannot remove {}: {error}", folder.display());
+        }
+        _ => {}
+    }
 }
 
 /// The name of an archive that names no model: its file's, up to the first dot.

@@ -3,23 +3,33 @@
 //! It knows archives and the handlers' contract. It knows no protocol and no tensor library: a server
 //! crate adapts HTTP to [`Engine::predict`], and runtimes come in as [`Runtime`] values.
 
+mod batch;
 mod config;
+mod crew;
 mod engine;
 mod events;
 mod in_flight;
+mod job;
+mod open;
+mod plan;
 mod pool;
 mod queue;
 mod registry;
+mod seat;
 mod version;
+mod weights;
 mod work_dir;
 mod worker;
+mod workshop;
 
 pub use config::{Defaults, EngineConfig, Overrides};
-pub use engine::{Admission, Answered, Engine};
+pub use crew::Scaling;
+pub use engine::{Admission, Answered, Engine, LoadRequest, Registered};
 pub use events::{Events, NoEvents, Outcome, Timing, VersionEvents};
+pub use plan::Plan;
 pub use registry::ModelEntry;
+pub use seat::{WorkerInfo, WorkerState};
 pub use version::{ModelVersion, VersionState};
-pub use worker::{WorkerInfo, WorkerState};
 
 // The contract's types that a protocol adapter meets, so that it needs no arrow of its own to them.
 pub use mar_handler::{

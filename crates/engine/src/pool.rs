@@ -1,46 +1,168 @@
 //! The threads that decode requests and encode responses.
+//!
+//! Handlers run here, and one may never return: its thread cannot be ended, so it is given up and another
+//! takes its place. What waits behind it is served.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mar_handler::{Error, ErrorCode, Result};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-/// A fixed set of threads for work that would block an async thread.
+/// Threads given up at most; beyond that, work waits for the threads that are left.
+const MOST_STUCK: usize = 64;
+
+/// A fixed number of working threads for what would block an async one.
 #[derive(Debug)]
-pub(crate) struct CpuPool(rayon::ThreadPool);
+pub(crate) struct CpuPool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: VecDeque<Task>,
+    /// Threads that were made, for their names.
+    made: usize,
+    /// Threads that were given up and have not come back.
+    stuck: usize,
+    closed: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("tasks", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+struct Task {
+    progress: Arc<AtomicU8>,
+    work: Box<dyn FnOnce() + Send>,
+}
+
+const WAITING: u8 = 0;
+const RUNNING: u8 = 1;
+const DONE: u8 = 2;
+const GIVEN_UP: u8 = 3;
 
 impl CpuPool {
     pub(crate) fn new(threads: usize) -> Result<Self> {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("cpu-{index}"))
-            .build()
-            .map(Self)
-            .map_err(|error| {
-                Error::new(ErrorCode::Internal, "the CPU pool's threads did not start")
-                    .caused_by(error)
-            })
+        let shared =
+            Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new() });
+        for _ in 0..threads.max(1) {
+            shared.add_thread(&mut shared.state.lock())?;
+        }
+        Ok(Self(shared))
     }
 
-    /// Runs `work` on the pool. It is not begun where the caller has gone by then; a panic in it is
-    /// an error that names the `stage`.
+    /// Runs `work` on the pool until the deadline. It is not begun where the caller has gone by then; a
+    /// panic in it, or no end in time, is an error that names the `stage`.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         stage: &'static str,
+        deadline: Instant,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, receiver) = oneshot::channel();
-        self.0.spawn(move || {
+        let progress = Arc::new(AtomicU8::new(WAITING));
+        let work = move || {
             if reply.is_closed() {
                 return;
             }
             let result = catch_unwind(AssertUnwindSafe(work))
                 .unwrap_or_else(|panic| Err(panicked(stage, panic.as_ref())));
             drop(reply.send(result));
-        });
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorCode::Internal, format!("{stage} ended without an answer")))
-        })
+        };
+        self.0.push(Task { progress: Arc::clone(&progress), work: Box::new(work) });
+        let begun = Instant::now();
+        match tokio::time::timeout_at(deadline.into(), receiver).await {
+            Ok(answer) => answer.unwrap_or_else(|_| {
+                Err(Error::new(ErrorCode::Internal, format!("{stage} ended without an answer")))
+            }),
+            Err(_) => Err(self.0.give_up(&progress, stage, begun.elapsed())),
+        }
+    }
+}
+
+impl Drop for CpuPool {
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn add_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        let shared = Arc::clone(self);
+        let name = format!("cpu-{}", state.made);
+        thread::Builder::new().name(name).spawn(move || shared.serve()).map_err(|error| {
+            Error::new(ErrorCode::Internal, "a thread of the CPU pool did not start")
+                .caused_by(error)
+        })?;
+        state.made += 1;
+        Ok(())
+    }
+
+    fn push(&self, task: Task) {
+        self.state.lock().tasks.push_back(task);
+        self.changed.notify_one();
+    }
+
+    fn serve(&self) {
+        while let Some(task) = self.next() {
+            task.progress.store(RUNNING, Ordering::Release);
+            (task.work)();
+            if task.progress.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
+                // Another thread has its place.
+                self.state.lock().stuck -= 1;
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Task> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(task) = state.tasks.pop_front() {
+                return Some(task);
+            }
+            if state.closed {
+                return None;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Puts another thread in the place of the one that does not end, and tells what happened.
+    fn give_up(self: &Arc<Self>, progress: &AtomicU8, stage: &str, after: Duration) -> Error {
+        let after = after.as_secs_f32();
+        let mut state = self.state.lock();
+        let running = progress.load(Ordering::Acquire) == RUNNING;
+        if !running {
+            let message = format!("no thread was free for {stage} within {after:.1} s; send later");
+            return Error::new(ErrorCode::Overloaded, message);
+        }
+        let replaceable = state.stuck < MOST_STUCK
+            && progress
+                .compare_exchange(RUNNING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
+        if replaceable {
+            state.stuck += 1;
+            if let Err(error) = self.add_thread(&mut state) {
+                log::error!("{error}");
+            }
+        }
+        let message = format!("Worker died. The handler's {stage} did not end within {after:.1} s");
+        Error::new(ErrorCode::WorkerDied, message)
     }
 }
 
@@ -56,27 +178,34 @@ pub(crate) fn panicked(stage: &str, panic: &(dyn std::any::Any + Send)) -> Error
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_pool_lives_on() {
         let pool = CpuPool::new(1).unwrap();
-        let error = pool.run::<()>("preprocess", || panic!("bad pixel")).await.unwrap_err();
+        let error =
+            pool.run::<()>("preprocess", later(), || panic!("bad pixel")).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::PredictionFailed);
         assert_eq!(error.message(), "the handler panicked in preprocess: bad pixel");
-        assert_eq!(pool.run("preprocess", || Ok(7)).await.unwrap(), 7);
+        assert_eq!(pool.run("preprocess", later(), || Ok(7)).await.unwrap(), 7);
     }
 
     #[tokio::test]
     async fn work_whose_caller_has_gone_is_not_begun() {
         let pool = CpuPool::new(1).unwrap();
-        let (hold, held) = std::sync::mpsc::channel::<()>();
-        let blocker = pool.run("preprocess", move || {
+        let (hold, held) = mpsc::channel::<()>();
+        let blocker = pool.run("preprocess", later(), move || {
             held.recv().expect_err("the test lets go by dropping its end");
             Ok(())
         });
-        let (begun, was_begun) = std::sync::mpsc::channel::<()>();
-        let abandoned = pool.run("preprocess", move || {
+        let (begun, was_begun) = mpsc::channel::<()>();
+        let abandoned = pool.run("preprocess", later(), move || {
             begun.send(()).unwrap();
             Ok(())
         });
@@ -88,8 +217,34 @@ mod tests {
         drop(abandoned);
         drop(hold);
         blocker.await.unwrap();
-        pool.run("preprocess", || Ok(())).await.unwrap();
+        pool.run("preprocess", later(), || Ok(())).await.unwrap();
         assert!(was_begun.recv().is_err(), "the abandoned work ran");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_does_not_come_back_is_replaced() {
+        let pool = CpuPool::new(1).unwrap();
+        let (hold, held) = mpsc::channel::<()>();
+        let (begun, was_begun) = mpsc::channel::<()>();
+        let soon = Instant::now() + Duration::from_millis(300);
+        let mut stuck = Box::pin(pool.run("preprocess", soon, move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap_err();
+            Ok(())
+        }));
+        // The first poll hands the work over.
+        assert!(futures_poll(stuck.as_mut()).is_pending());
+        was_begun.recv().unwrap();
+        let error = stuck.await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::WorkerDied);
+        assert!(error.message().contains("preprocess did not end"), "{error}");
+        assert_eq!(pool.run("preprocess", later(), || Ok(7)).await.unwrap(), 7);
+        assert_eq!(pool.0.state.lock().stuck, 1);
+        drop(hold);
+        while pool.0.state.lock().stuck > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(pool.run("preprocess", later(), || Ok(8)).await.unwrap(), 8);
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {

@@ -1,54 +1,72 @@
 //! The queue of one model version: bounded, filled by requests, emptied by idle workers.
 //!
 //! A place is reserved before a request is decoded, so that a full queue answers at once and costs
-//! nothing; a job carries its own reply channel, so there are no ids and no tables.
+//! nothing; a job carries its own reply channel, so there are no ids and no tables. Jobs stay in the
+//! queue until a whole batch is ready, so that idle workers never split one between them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use mar_handler::{Error, ErrorCode, Result, Tensor};
+use mar_handler::{Error, ErrorCode, Result};
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
 
-/// One decoded request on its way to a worker.
-#[derive(Debug)]
-pub(crate) struct Job {
-    /// The model's inputs, without the batch dimension.
-    pub(crate) inputs: Vec<Tensor>,
-    /// Where the outputs go; closed once the client has gone.
-    pub(crate) reply: oneshot::Sender<Result<Vec<Tensor>>>,
-}
-
-impl Job {
-    /// Answers the request. A client that has gone is no error.
-    pub(crate) fn answer(self, result: Result<Vec<Tensor>>) {
-        drop(self.reply.send(result));
-    }
-}
+use crate::batch::{BatchPolicy, Readiness, Waiting};
+use crate::job::{Job, Signature};
 
 /// Why no place was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// Every place is taken.
     Full,
+    /// No worker is idle, and the model takes requests only where one is.
+    Busy,
+    /// There is no worker, and none is coming.
+    NoWorkers,
     /// The version is going away.
     Closed,
 }
 
-#[derive(Debug)]
-pub(crate) struct JobQueue {
-    capacity: usize,
-    state: Mutex<State>,
-    changed: Condvar,
+/// How a queue takes and gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueRules {
+    /// Requests that may wait, those being decoded included.
+    pub(crate) capacity: usize,
+    pub(crate) policy: BatchPolicy,
+    /// Whether a request is taken only where a worker is idle (`useJobTicket`).
+    pub(crate) idle_only: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
+pub(crate) struct JobQueue {
+    state: Mutex<State>,
+    /// Something came in, or the end came near: idle workers look again.
+    changed: Condvar,
+    /// The queue was closed, or a worker is to go: those who wait before loading again look.
+    ended: Condvar,
+}
+
+#[derive(Debug)]
 struct State {
-    jobs: VecDeque<Job>,
+    rules: QueueRules,
+    /// Jobs by what may share a batch, each group in order of arrival.
+    groups: Vec<Group>,
+    /// Jobs of a batch that failed as a whole: each is to be tried alone, before anything else.
+    alone: VecDeque<Job>,
     /// Places taken by requests that are still being decoded.
     reserved: usize,
+    /// Workers that serve or will serve; `None` until the first is on its way.
+    workers: Option<usize>,
+    /// Workers that wait for jobs now.
+    idle: usize,
     closed: bool,
+}
+
+#[derive(Debug)]
+struct Group {
+    signature: Signature,
+    jobs: VecDeque<Job>,
 }
 
 /// A place in the queue, given back when dropped without a job.
@@ -60,8 +78,23 @@ pub(crate) struct Slot {
 }
 
 impl JobQueue {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, state: Mutex::default(), changed: Condvar::new() })
+    pub(crate) fn new(rules: QueueRules) -> Arc<Self> {
+        let state = State {
+            rules,
+            groups: Vec::new(),
+            alone: VecDeque::new(),
+            reserved: 0,
+            workers: None,
+            idle: 0,
+            closed: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), ended: Condvar::new() })
+    }
+
+    /// Changes the rules for what comes from now on.
+    pub(crate) fn set_rules(&self, rules: QueueRules) {
+        self.state.lock().rules = rules;
+        self.changed.notify_all();
     }
 
     /// Takes a place, or says at once why there is none.
@@ -70,10 +103,16 @@ impl JobQueue {
         if state.closed {
             return Err(Refused::Closed);
         }
-        if state.jobs.len() + state.reserved >= self.capacity {
+        if state.workers == Some(0) {
+            return Err(Refused::NoWorkers);
+        }
+        if state.rules.idle_only && state.taken() >= state.idle {
+            return Err(Refused::Busy);
+        }
+        if state.taken() >= state.rules.capacity {
             // Requests whose clients have gone hold no place against one that waits.
-            state.jobs.retain(|job| !job.reply.is_closed());
-            if state.jobs.len() + state.reserved >= self.capacity {
+            state.drop_dead(Instant::now());
+            if state.taken() >= state.rules.capacity {
                 return Err(Refused::Full);
             }
         }
@@ -82,43 +121,117 @@ impl JobQueue {
         Ok(Slot { queue: Arc::clone(self), reserved: true })
     }
 
-    /// The oldest job whose client still waits; blocks until there is one. `None` once the queue is
-    /// closed and empty.
-    pub(crate) fn pull(&self) -> Option<Job> {
+    /// The next batch, of requests whose clients still wait; blocks until there is one. `None` once the
+    /// worker is `retired`, or the queue is closed and nothing can come any more.
+    pub(crate) fn pull(&self, retired: &AtomicBool) -> Option<Vec<Job>> {
         let mut state = self.state.lock();
         loop {
-            while let Some(job) = state.jobs.pop_front() {
-                if !job.reply.is_closed() {
-                    return Some(job);
-                }
-            }
-            if state.closed {
+            if retired.load(Ordering::Acquire) {
+                // The wake-up that brought this worker here may have been another's.
+                self.changed.notify_one();
                 return None;
             }
-            self.changed.wait(&mut state);
-        }
-    }
-
-    /// Blocks until the instant or until the queue is closed; says whether it is closed.
-    pub(crate) fn closed_by(&self, instant: Instant) -> bool {
-        let mut state = self.state.lock();
-        while !state.closed {
-            if self.changed.wait_until(&mut state, instant).timed_out() {
-                break;
+            let now = Instant::now();
+            state.drop_dead(now);
+            if let Some(job) = state.alone.pop_front() {
+                return Some(self.hand_out(&state, vec![job]));
+            }
+            match state.readiness(now) {
+                Readiness::Ready { group, size } => {
+                    let jobs = state.take(group, size);
+                    return Some(self.hand_out(&state, jobs));
+                }
+                Readiness::Until(instant) => {
+                    state.idle += 1;
+                    self.changed.wait_until(&mut state, instant);
+                    state.idle -= 1;
+                }
+                Readiness::Empty if state.closed && state.reserved == 0 => {
+                    self.changed.notify_one();
+                    return None;
+                }
+                Readiness::Empty => {
+                    state.idle += 1;
+                    self.changed.wait(&mut state);
+                    state.idle -= 1;
+                }
             }
         }
-        state.closed
     }
 
-    /// Refuses new requests; jobs that are in already are still pulled.
+    /// The worker that takes a batch leaves the rest to another, who may sleep without a limit.
+    fn hand_out(&self, state: &State, jobs: Vec<Job>) -> Vec<Job> {
+        if state.waiting() > 0 {
+            self.changed.notify_one();
+        }
+        jobs
+    }
+
+    /// Puts the jobs of a batch that failed back, each to be tried alone.
+    pub(crate) fn retry_alone(&self, jobs: Vec<Job>) {
+        let mut state = self.state.lock();
+        for job in jobs.into_iter().rev() {
+            job.set_started(false);
+            state.alone.push_front(job);
+        }
+        if state.workers == Some(0) {
+            drop(state);
+            self.fail_all(&no_worker_left());
+        } else {
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Blocks until the instant, the close of the queue or the worker's retirement; says whether it was
+    /// one of the latter two.
+    pub(crate) fn ended_by(&self, instant: Instant, retired: &AtomicBool) -> bool {
+        let mut state = self.state.lock();
+        let mut due = false;
+        loop {
+            state.drop_dead(Instant::now());
+            let nothing_left = state.closed && state.taken() == 0;
+            if nothing_left || retired.load(Ordering::Acquire) {
+                return true;
+            }
+            if due {
+                return false;
+            }
+            due = self.ended.wait_until(&mut state, instant).timed_out();
+        }
+    }
+
+    /// Lets retired workers see that they are.
+    pub(crate) fn wake_all(&self) {
+        // With the lock, so that no worker is between looking and sleeping.
+        drop(self.state.lock());
+        self.changed.notify_all();
+        self.ended.notify_all();
+    }
+
+    /// Says how many workers serve or will serve. Where none is left, what waits is refused.
+    pub(crate) fn set_workers(&self, workers: usize) {
+        let mut state = self.state.lock();
+        state.workers = Some(workers);
+        drop(state);
+        if workers == 0 {
+            self.fail_all(&no_worker_left());
+        }
+    }
+
+    /// Refuses new requests; jobs that are in already, or on their way in, are still pulled.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
-        self.changed.notify_all();
+        self.wake_all();
     }
 
     /// Answers everything that waits with this error.
     pub(crate) fn fail_all(&self, error: &Error) {
-        let jobs = std::mem::take(&mut self.state.lock().jobs);
+        let mut state = self.state.lock();
+        let mut jobs: Vec<Job> = std::mem::take(&mut state.alone).into();
+        jobs.extend(std::mem::take(&mut state.groups).into_iter().flat_map(|group| group.jobs));
+        drop(state);
+        self.wake_all();
         for job in jobs {
             job.answer(Err(error.clone()));
         }
@@ -127,8 +240,62 @@ impl JobQueue {
     /// How many requests wait, and how many more may.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.state.lock();
-        let waiting = state.jobs.len() + state.reserved;
-        (waiting, self.capacity.saturating_sub(waiting))
+        let waiting = state.taken();
+        (waiting, state.rules.capacity.saturating_sub(waiting))
+    }
+}
+
+impl State {
+    /// Jobs in the queue.
+    fn waiting(&self) -> usize {
+        self.alone.len() + self.groups.iter().map(|group| group.jobs.len()).sum::<usize>()
+    }
+
+    /// Places that are taken.
+    fn taken(&self) -> usize {
+        self.reserved + self.waiting()
+    }
+
+    fn readiness(&self, now: Instant) -> Readiness {
+        let mut policy = self.rules.policy;
+        if self.closed && self.reserved == 0 {
+            // Nobody comes any more for whom a batch could wait.
+            policy.max_delay = std::time::Duration::ZERO;
+        }
+        let waiting = |group: &Group| Waiting {
+            len: group.jobs.len(),
+            oldest: group.jobs.front().map_or(now, |job| job.arrived),
+        };
+        policy.readiness(self.groups.iter().map(waiting), now)
+    }
+
+    fn take(&mut self, group: usize, size: usize) -> Vec<Job> {
+        let jobs = self.groups[group].jobs.drain(..size).collect();
+        if self.groups[group].jobs.is_empty() {
+            self.groups.swap_remove(group);
+        }
+        jobs
+    }
+
+    /// Forgets the jobs whose clients have gone or whose time is over, before they cost anything.
+    fn drop_dead(&mut self, now: Instant) {
+        self.alone.retain(|job| job.is_alive(now));
+        for group in &mut self.groups {
+            group.jobs.retain(|job| job.is_alive(now));
+        }
+        self.groups.retain(|group| !group.jobs.is_empty());
+    }
+
+    fn add(&mut self, job: Job) {
+        let same = |group: &&mut Group| group.signature == job.signature;
+        if let Some(group) = self.groups.iter_mut().find(same) {
+            // Decoding may have let a later request overtake an earlier one.
+            let place = group.jobs.partition_point(|other| other.arrived <= job.arrived);
+            group.jobs.insert(place, job);
+        } else {
+            let signature = job.signature.clone();
+            self.groups.push(Group { signature, jobs: VecDeque::from([job]) });
+        }
     }
 }
 
@@ -139,12 +306,11 @@ impl Slot {
         let mut state = self.queue.state.lock();
         state.reserved -= 1;
         self.reserved = false;
-        if state.closed {
+        if state.workers == Some(0) {
             drop(state);
-            let error = Error::new(ErrorCode::Unavailable, "the model was unloaded meanwhile");
-            job.answer(Err(error));
+            job.answer(Err(no_worker_left()));
         } else {
-            state.jobs.push_back(job);
+            state.add(job);
             drop(state);
             self.queue.changed.notify_one();
         }
@@ -153,120 +319,298 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.reserved {
-            self.queue.state.lock().reserved -= 1;
+        if !self.reserved {
+            return;
+        }
+        let mut state = self.queue.state.lock();
+        state.reserved -= 1;
+        let last = state.closed && state.reserved == 0;
+        drop(state);
+        if last {
+            self.queue.wake_all();
         }
     }
+}
+
+fn no_worker_left() -> Error {
+    Error::new(
+        ErrorCode::Unavailable,
+        "the model's last worker is gone; scale it up, or send later",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use mar_handler::Tensor;
 
-    fn job(value: u8) -> (Job, oneshot::Receiver<Result<Vec<Tensor>>>) {
-        let (reply, receiver) = oneshot::channel();
-        (Job { inputs: vec![Tensor::from_vec(&[1], vec![value]).unwrap()], reply }, receiver)
+    use super::*;
+    use crate::job::Pending;
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    fn queue(capacity: usize, max_size: usize, max_delay: Duration) -> Arc<JobQueue> {
+        let policy = BatchPolicy { max_size, max_delay };
+        JobQueue::new(QueueRules { capacity, policy, idle_only: false })
     }
 
-    fn value(job: &Job) -> u8 {
-        job.inputs[0].bytes()[0]
+    fn single(capacity: usize) -> Arc<JobQueue> {
+        queue(capacity, 1, Duration::ZERO)
+    }
+
+    /// A job whose one tensor holds `value` as often as `len` says.
+    fn job_of(value: u8, len: usize) -> (Job, Pending) {
+        let now = Instant::now();
+        let inputs = vec![Tensor::from_vec(&[len], vec![value; len]).unwrap()];
+        Job::new(inputs, now, now + Duration::from_mins(1))
+    }
+
+    fn job(value: u8) -> (Job, Pending) {
+        job_of(value, 1)
+    }
+
+    fn values(jobs: &[Job]) -> Vec<u8> {
+        jobs.iter().map(|job| job.inputs[0].bytes()[0]).collect()
+    }
+
+    fn push(queue: &Arc<JobQueue>, job: (Job, Pending)) -> Pending {
+        queue.reserve().unwrap().push(job.0);
+        job.1
     }
 
     #[test]
     fn jobs_come_out_in_the_order_they_went_in() {
-        let queue = JobQueue::new(3);
-        let mut receivers = Vec::new();
-        for value in [1, 2, 3] {
-            let (job, receiver) = job(value);
-            queue.reserve().unwrap().push(job);
-            receivers.push(receiver);
-        }
-        let pulled: Vec<u8> = (0..3).map(|_| value(&queue.pull().unwrap())).collect();
+        let queue = single(3);
+        let _pending: Vec<_> = [1, 2, 3].map(|value| push(&queue, job(value))).into();
+        let pulled: Vec<u8> = (0..3).flat_map(|_| values(&queue.pull(&NEVER).unwrap())).collect();
         assert_eq!(pulled, [1, 2, 3]);
     }
 
     #[test]
+    fn a_batch_holds_what_has_the_same_shape_in_order_of_arrival() {
+        let queue = queue(9, 3, Duration::ZERO);
+        let (first, _one) = job(1);
+        let (second, _two) = job(2);
+        // Decoding let the second overtake the first.
+        let slot = queue.reserve().unwrap();
+        queue.reserve().unwrap().push(second);
+        slot.push(first);
+        let _wide = push(&queue, job_of(3, 2));
+        let _more: Vec<_> = [4, 5].map(|value| push(&queue, job(value))).into();
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [1, 2, 4]);
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [3]);
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [5]);
+    }
+
+    #[test]
+    fn two_idle_workers_do_not_split_a_batch() {
+        let queue = queue(100, 4, Duration::from_mins(1));
+        let (sizes, pulled) = std::sync::mpsc::channel();
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let (queue, sizes) = (Arc::clone(&queue), sizes.clone());
+                std::thread::spawn(move || {
+                    while let Some(jobs) = queue.pull(&NEVER) {
+                        sizes.send(jobs.len()).unwrap();
+                        jobs.into_iter().for_each(|job| job.answer(Err(no_worker_left())));
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            let _pending: Vec<_> = (0..4).map(|value| push(&queue, job(value))).collect();
+            assert_eq!(pulled.recv().unwrap(), 4);
+        }
+        queue.close();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    }
+
+    #[test]
+    fn a_group_left_behind_by_a_full_batch_wakes_another_worker_in_time() {
+        let queue = queue(100, 2, Duration::from_millis(20));
+        let start = Instant::now();
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || values(&queue.pull(&NEVER).unwrap()))
+            })
+            .collect();
+        let _pending = [push(&queue, job_of(9, 2)), push(&queue, job(1)), push(&queue, job(1))];
+        let mut pulled: Vec<_> = workers.into_iter().map(|w| w.join().unwrap()).collect();
+        pulled.sort();
+        assert_eq!(pulled, [vec![1, 1], vec![9]]);
+        assert!(start.elapsed() < Duration::from_secs(30), "it waited without a limit");
+    }
+
+    #[test]
     fn a_full_queue_refuses_and_a_dropped_place_is_free_again() {
-        let queue = JobQueue::new(2);
+        let queue = single(2);
         let first = queue.reserve().unwrap();
         let second = queue.reserve().unwrap();
         assert_eq!(queue.reserve().unwrap_err(), Refused::Full);
         assert_eq!(queue.load(), (2, 0));
         drop(first);
-        let (job, _receiver) = job(1);
+        let (job, _pending) = job(1);
         second.push(job);
         assert_eq!(queue.load(), (1, 1));
     }
 
     #[test]
+    fn without_workers_nothing_is_taken_and_what_waits_is_told() {
+        let queue = single(2);
+        assert!(queue.reserve().is_ok(), "the first worker is on its way");
+        let late = queue.reserve().unwrap();
+        let mut waiting = push(&queue, job(1));
+        queue.set_workers(0);
+        assert_eq!(queue.reserve().unwrap_err(), Refused::NoWorkers);
+        let (job, mut pending) = job(2);
+        late.push(job);
+        for pending in [&mut waiting, &mut pending] {
+            let error = pending.reply.try_recv().unwrap().unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Unavailable);
+        }
+        queue.set_workers(1);
+        assert!(queue.reserve().is_ok());
+    }
+
+    #[test]
+    fn a_ticket_is_given_only_while_a_worker_is_idle() {
+        let queue = single(10);
+        let policy = BatchPolicy { max_size: 1, max_delay: Duration::ZERO };
+        queue.set_rules(QueueRules { capacity: 10, policy, idle_only: true });
+        assert_eq!(queue.reserve().unwrap_err(), Refused::Busy);
+        let worker = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.pull(&NEVER)
+        });
+        let ticket = loop {
+            match queue.reserve() {
+                Ok(slot) => break slot,
+                Err(refused) => assert_eq!(refused, Refused::Busy),
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(queue.reserve().unwrap_err(), Refused::Busy, "one worker, one ticket");
+        let (job, _pending) = job(1);
+        ticket.push(job);
+        assert_eq!(values(&worker.join().unwrap().unwrap()), [1]);
+    }
+
+    #[test]
     fn a_job_that_was_pulled_holds_no_place() {
-        let queue = JobQueue::new(1);
+        let queue = single(1);
         let puller = std::thread::spawn({
             let queue = Arc::clone(&queue);
             move || {
-                while let Some(job) = queue.pull() {
+                while let Some(jobs) = queue.pull(&NEVER) {
                     let load = queue.load();
-                    job.answer(Ok(Vec::new()));
+                    for job in jobs {
+                        job.answer(Err(no_worker_left()));
+                    }
                     assert_eq!(load, (0, 1), "the place of a job that a worker has");
                 }
             }
         });
         for _ in 0..20_000 {
-            let (job, receiver) = job(1);
-            queue.reserve().expect("the last job was pulled").push(job);
-            receiver.blocking_recv().unwrap().unwrap();
+            let pending = push(&queue, job(1));
+            pending.reply.blocking_recv().unwrap().unwrap_err();
         }
         queue.close();
         puller.join().unwrap();
     }
 
     #[test]
-    fn clients_that_have_gone_hold_no_place_and_reach_no_worker() {
-        let queue = JobQueue::new(1);
-        let (gone, receiver) = job(1);
-        queue.reserve().unwrap().push(gone);
-        drop(receiver);
-        let (here, _receiver) = job(2);
-        queue.reserve().expect("the gone client's place").push(here);
-        assert_eq!(value(&queue.pull().unwrap()), 2);
+    fn clients_that_have_gone_and_time_that_is_over_hold_no_place_and_reach_no_worker() {
+        let queue = single(1);
+        drop(push(&queue, job(1)));
+        let now = Instant::now();
+        let inputs = vec![Tensor::from_vec(&[1], vec![2_u8]).unwrap()];
+        let (late, mut pending) = Job::new(inputs, now, now);
+        queue.reserve().expect("the gone client's place").push(late);
+        let _here = push(&queue, job(3));
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [3]);
+        assert!(pending.reply.try_recv().is_err(), "nobody answers what came too late");
+        assert!(!pending.has_started());
     }
 
     #[test]
-    fn a_closed_queue_is_emptied_and_then_ends() {
-        let queue = JobQueue::new(2);
-        let (waiting, _receiver) = job(1);
-        queue.reserve().unwrap().push(waiting);
+    fn a_closed_queue_is_emptied_of_what_is_in_or_on_its_way_and_then_ends() {
+        let queue = queue(3, 4, Duration::from_hours(1));
+        let _waiting = push(&queue, job(1));
         let late = queue.reserve().unwrap();
         queue.close();
         assert_eq!(queue.reserve().unwrap_err(), Refused::Closed);
-        let (job, mut receiver) = job(2);
+        let (job, _pending) = job(2);
         late.push(job);
-        let refused = receiver.try_recv().unwrap().unwrap_err();
-        assert_eq!(refused.code(), ErrorCode::Unavailable);
-        assert_eq!(value(&queue.pull().unwrap()), 1);
-        assert!(queue.pull().is_none());
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [1, 2], "without waiting for more");
+        assert!(queue.pull(&NEVER).is_none());
     }
 
     #[test]
-    fn waiting_for_the_end_stops_at_the_instant_or_at_the_close() {
-        let queue = JobQueue::new(1);
-        assert!(!queue.closed_by(Instant::now()));
+    fn every_worker_ends_with_a_closed_queue() {
+        let queue = queue(3, 4, Duration::ZERO);
+        let late = queue.reserve().unwrap();
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || while queue.pull(&NEVER).is_some() {})
+            })
+            .collect();
         queue.close();
-        assert!(queue.closed_by(Instant::now() + Duration::from_hours(1)));
+        drop(late);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    }
+
+    #[test]
+    fn a_retired_worker_ends_and_leaves_the_work_to_others() {
+        let queue = single(3);
+        let retired = Arc::new(AtomicBool::new(false));
+        let worker = std::thread::spawn({
+            let (queue, retired) = (Arc::clone(&queue), Arc::clone(&retired));
+            move || queue.pull(&retired).is_none()
+        });
+        retired.store(true, Ordering::Release);
+        queue.wake_all();
+        assert!(worker.join().unwrap());
+        let _pending = push(&queue, job(1));
+        assert!(queue.pull(&retired).is_none());
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [1]);
+    }
+
+    #[test]
+    fn jobs_of_a_failed_batch_come_back_one_by_one_and_first() {
+        let queue = queue(9, 4, Duration::ZERO);
+        let _pending: Vec<_> = [1, 2].map(|value| push(&queue, job(value))).into();
+        let failed = queue.pull(&NEVER).unwrap();
+        let _next = push(&queue, job(3));
+        queue.retry_alone(failed);
+        for expected in [1, 2, 3] {
+            assert_eq!(values(&queue.pull(&NEVER).unwrap()), [expected]);
+        }
+    }
+
+    #[test]
+    fn waiting_to_try_again_stops_at_the_instant_or_when_nothing_is_left_to_do() {
+        let queue = single(1);
+        assert!(!queue.ended_by(Instant::now(), &NEVER));
+        let far = Instant::now() + Duration::from_hours(1);
+        assert!(queue.ended_by(far, &AtomicBool::new(true)));
+        let pending = push(&queue, job(1));
+        queue.close();
+        assert!(!queue.ended_by(Instant::now(), &NEVER), "a request still waits for the worker");
+        drop(pending);
+        assert!(queue.ended_by(far, &NEVER));
     }
 
     #[test]
     fn every_waiting_request_hears_of_a_failure() {
-        let queue = JobQueue::new(2);
-        let (first, mut one) = job(1);
-        let (second, mut two) = job(2);
-        queue.reserve().unwrap().push(first);
-        queue.reserve().unwrap().push(second);
+        let queue = single(2);
+        let mut pending = [push(&queue, job(1)), push(&queue, job(2))];
         queue.fail_all(&Error::new(ErrorCode::WorkerDied, "gone"));
-        for receiver in [&mut one, &mut two] {
-            assert_eq!(receiver.try_recv().unwrap().unwrap_err().code(), ErrorCode::WorkerDied);
+        for pending in &mut pending {
+            let error = pending.reply.try_recv().unwrap().unwrap_err();
+            assert_eq!(error.code(), ErrorCode::WorkerDied);
         }
     }
 }

@@ -1,23 +1,33 @@
-//! One version of one model: its state, its queue, its workers, and a request's way through them.
+//! One version of one model: its state, its queue, and a request's way through it. Its workers are in
+//! `crew.rs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::time::Instant;
 
-use mar_handler::{Error, ErrorCode, Handler, Request, Response, Result};
-use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use mar_handler::{Error, ErrorCode, Handler, Request, Result, Runtime};
+use parking_lot::{Condvar, Mutex};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
 
+use crate::crew::Crew;
+use crate::engine::Answered;
+use crate::events::{Outcome, Timing, VersionEvents};
+use crate::job::{Done, Job};
+use crate::plan::Plan;
 use crate::pool::CpuPool;
-use crate::queue::{Job, JobQueue, Refused};
-use crate::worker::WorkerInfo;
+use crate::queue::{JobQueue, QueueRules, Refused, Slot};
+use crate::seat::WorkerInfo;
+use crate::weights::Weights;
+use crate::workshop::Workshop;
 
 /// Where a version is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionState {
     /// Being unpacked and opened; requests wait.
     Loading,
-    /// Serving.
+    /// Serving, or ready to serve once it is given workers.
     Ready,
     /// Answering what is in, refusing what is new.
     Draining,
@@ -50,43 +60,77 @@ impl VersionState {
 pub struct ModelVersion {
     name: String,
     version: String,
+    url: String,
     archive: PathBuf,
-    state: watch::Sender<VersionState>,
-    queue: Arc<JobQueue>,
-    handler: OnceLock<SharedHandler>,
-    workers: Mutex<Vec<RunningWorker>>,
+    at_startup: bool,
+    pub(crate) state: watch::Sender<VersionState>,
+    pub(crate) queue: Arc<JobQueue>,
+    events: Arc<dyn VersionEvents>,
+    pub(crate) workshop: Arc<Workshop>,
+    pub(crate) loaded: OnceLock<Arc<Loaded>>,
+    pub(crate) crew: Mutex<Crew>,
+    /// A worker's thread has ended or was given up.
+    pub(crate) crew_changed: Condvar,
 }
 
-/// A handler that many threads use. Handlers need not print themselves.
-struct SharedHandler(Arc<dyn Handler>);
+/// What a version is made of once its archive is unpacked and its handler made.
+pub(crate) struct Loaded {
+    pub(crate) handler: Box<dyn Handler>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// The weights' file.
+    pub(crate) file: PathBuf,
+    pub(crate) model_dir: PathBuf,
+    pub(crate) plan: Plan,
+    pub(crate) weights: Weights,
+}
 
-impl std::fmt::Debug for SharedHandler {
+impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Handler")
+        f.debug_struct("Loaded").field("plan", &self.plan).finish_non_exhaustive()
     }
 }
 
+/// Who a version is, before anything of it is unpacked.
 #[derive(Debug)]
-pub(crate) struct RunningWorker {
-    pub(crate) info: Arc<Mutex<WorkerInfo>>,
-    pub(crate) thread: JoinHandle<()>,
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) url: String,
+    pub(crate) archive: PathBuf,
+    pub(crate) at_startup: bool,
+}
+
+/// Counts one request in its version's events, from its arrival to its end.
+#[derive(Debug)]
+struct Counted<'a> {
+    version: &'a ModelVersion,
+    named: bool,
+    arrived: Instant,
+    timing: Timing,
+    outcome: Outcome,
 }
 
 impl ModelVersion {
     pub(crate) fn loading(
-        name: String,
-        version: String,
-        archive: &Path,
-        job_queue_size: usize,
+        identity: Identity,
+        rules: QueueRules,
+        events: Arc<dyn VersionEvents>,
+        workshop: Arc<Workshop>,
     ) -> Self {
+        let Identity { name, version, url, archive, at_startup } = identity;
         Self {
             name,
             version,
-            archive: archive.to_owned(),
+            url,
+            archive,
+            at_startup,
             state: watch::Sender::new(VersionState::Loading),
-            queue: JobQueue::new(job_queue_size),
-            handler: OnceLock::new(),
-            workers: Mutex::default(),
+            queue: JobQueue::new(rules),
+            events,
+            workshop,
+            loaded: OnceLock::new(),
+            crew: Mutex::default(),
+            crew_changed: Condvar::new(),
         }
     }
 
@@ -100,9 +144,19 @@ impl ModelVersion {
         &self.version
     }
 
+    /// Where it was registered from, as it was asked for.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The file or folder it came from.
     pub fn archive(&self) -> &Path {
         &self.archive
+    }
+
+    /// Whether it was loaded at the server's start.
+    pub fn loaded_at_startup(&self) -> bool {
+        self.at_startup
     }
 
     /// Where it is in its life.
@@ -110,9 +164,25 @@ impl ModelVersion {
         self.state.borrow().clone()
     }
 
+    /// What it is served with; `None` until its archive is unpacked.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.loaded.get().map(|loaded| &loaded.plan)
+    }
+
+    /// What its handler tells of it; `None` until its archive is unpacked.
+    pub fn customized(&self) -> Option<Map<String, Value>> {
+        self.loaded.get().map(|loaded| loaded.handler.describe())
+    }
+
     /// Its workers as they are now.
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        self.workers.lock().iter().map(|worker| worker.info.lock().clone()).collect()
+        self.crew.lock().seats.iter().map(|seat| seat.info()).collect()
+    }
+
+    /// Workers at least and at most, as last asked for.
+    pub fn worker_limits(&self) -> (usize, usize) {
+        let crew = self.crew.lock();
+        (crew.min, crew.max)
     }
 
     /// How many requests wait, and how many more may.
@@ -124,73 +194,139 @@ impl ModelVersion {
         &self.queue
     }
 
-    pub(crate) fn become_ready(&self, handler: Arc<dyn Handler>, workers: Vec<RunningWorker>) {
-        *self.workers.lock() = workers;
-        // Set once: a version is loaded once in its life.
-        drop(self.handler.set(SharedHandler(handler)));
-        self.state.send_replace(VersionState::Ready);
+    pub(crate) fn events(&self) -> &dyn VersionEvents {
+        self.events.as_ref()
     }
 
     pub(crate) fn become_failed(&self, reason: &Error) {
         self.state.send_replace(VersionState::Failed(reason.to_string()));
     }
 
-    /// Refuses new requests and lets the workers end once the queue is empty.
-    pub(crate) fn close(&self) {
-        self.state.send_if_modified(|state| {
-            let serving = matches!(state, VersionState::Loading | VersionState::Ready);
-            if serving {
-                *state = VersionState::Draining;
-            }
-            serving
-        });
-        self.queue.close();
-    }
-
-    /// Waits for the workers' threads. Blocks for as long as a forward pass takes.
-    pub(crate) fn join(&self) {
-        let workers = std::mem::take(&mut *self.workers.lock());
-        for worker in workers {
-            if worker.thread.join().is_err() {
-                log::error!("{}: the worker's thread panicked", worker.info.lock().name);
-            }
+    /// A place for one request; `None` where the version is going away, so that another may have taken
+    /// over.
+    pub(crate) fn reserve(&self) -> Option<Result<Slot>> {
+        match self.queue.reserve() {
+            Ok(slot) => Some(Ok(slot)),
+            Err(Refused::Closed) => None,
+            Err(refused) => Some(Err(self.refusal(refused))),
         }
-        self.state.send_if_modified(|state| {
-            let draining = *state == VersionState::Draining;
-            if draining {
-                *state = VersionState::Unloaded;
-            }
-            draining
-        });
     }
 
-    /// One request: a place in the queue, preprocess, a worker, postprocess.
-    pub(crate) async fn predict(&self, pool: &CpuPool, request: Request) -> Result<Response> {
-        let slot = self.queue.reserve().map_err(|refused| self.refusal(refused))?;
-        let handler = self.ready_handler().await?;
+    /// A request that got no place.
+    pub(crate) fn refused(&self, named: bool, error: &Error) {
+        Counted::begin(self, named).outcome = Outcome::Refused(error.code());
+    }
+
+    /// One request that has its place: preprocess, a worker, postprocess.
+    pub(crate) async fn predict(
+        &self,
+        slot: Slot,
+        pool: &CpuPool,
+        request: Request,
+        named: bool,
+    ) -> Result<Answered> {
+        let mut counted = Counted::begin(self, named);
+        let answered = self.run(slot, pool, request, &mut counted).await;
+        counted.outcome = match &answered {
+            Ok(_) => Outcome::Answered,
+            Err(error) => Outcome::Refused(error.code()),
+        };
+        let timing = counted.end();
+        answered.map(|response| Answered { response, timing })
+    }
+
+    async fn run(
+        &self,
+        slot: Slot,
+        pool: &CpuPool,
+        request: Request,
+        counted: &mut Counted<'_>,
+    ) -> Result<mar_handler::Response> {
+        let loaded = self.opened().await?;
+        let plan = &loaded.plan;
+        // The wait for the version to load has its own limit, so the request's begins here.
+        let arrived = Instant::now();
+        let deadline = arrived + plan.response_timeout;
         let request = Arc::new(request);
         let inputs = {
-            let (handler, request) = (Arc::clone(&handler), Arc::clone(&request));
-            pool.run("preprocess", move || handler.preprocess(&request)).await?
+            let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
+            pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await?
         };
-        let (reply, answer) = oneshot::channel();
-        slot.push(Job { inputs, reply });
-        let outputs = answer.await.unwrap_or_else(|_| {
-            let message = format!("the worker of model \"{}\" ended; send again", self.name);
-            Err(Error::new(ErrorCode::WorkerDied, message))
-        })?;
-        pool.run("postprocess", move || handler.postprocess(outputs, &request)).await
+        counted.timing.preprocess = arrived.elapsed();
+        let (job, pending) = Job::new(inputs, arrived, arrived + plan.queue_timeout());
+        slot.push(job);
+        let done = self.answer(pending, plan, arrived).await?;
+        counted.timing.queue = done.queue;
+        counted.timing.inference = done.inference;
+        let encoding = Instant::now();
+        let postprocess = move || loaded.handler.postprocess(done.outputs, &request);
+        // Encoding is the last stage: it has as long as a whole request, so that one which came back from
+        // its worker just in time is not lost.
+        let deadline = encoding + self.response_timeout();
+        let response = pool.run("postprocess", deadline, postprocess).await;
+        counted.timing.postprocess = encoding.elapsed();
+        response
     }
 
-    /// The handler, once the version is loaded.
-    async fn ready_handler(&self) -> Result<Arc<dyn Handler>> {
+    fn response_timeout(&self) -> std::time::Duration {
+        self.plan().map(|plan| plan.response_timeout).unwrap_or_default()
+    }
+
+    /// Waits for what a worker makes of a job.
+    async fn answer(
+        &self,
+        mut pending: crate::job::Pending,
+        plan: &Plan,
+        arrived: Instant,
+    ) -> Result<Done> {
+        let in_queue = arrived + plan.queue_timeout();
+        let overall = arrived + plan.response_timeout;
+        // A job that was begun may take until the overall deadline.
+        for (deadline, last) in [(in_queue, in_queue == overall), (overall, true)] {
+            match timeout_at(deadline.into(), &mut pending.reply).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) if pending.has_started() => {
+                    let message = format!("Worker died. Model \"{}\": send again", self.name);
+                    return Err(Error::new(ErrorCode::WorkerDied, message));
+                }
+                // The queue drops a job whose time is over.
+                Ok(Err(_)) => return Err(self.waited_too_long(plan)),
+                Err(_) if !pending.has_started() => return Err(self.waited_too_long(plan)),
+                Err(_) if last => {
+                    let message = format!(
+                        "Worker died. Model \"{}\" gave no answer within {} s (responseTimeout)",
+                        self.name,
+                        plan.response_timeout.as_secs_f32()
+                    );
+                    return Err(Error::new(ErrorCode::WorkerDied, message));
+                }
+                Err(_) => {}
+            }
+        }
+        Err(Error::new(ErrorCode::Internal, "a request outlived its deadline"))
+    }
+
+    fn waited_too_long(&self, plan: &Plan) -> Error {
+        let (limit, key) = match plan.client_timeout {
+            Some(time) if time < plan.response_timeout => (time, "clientTimeoutInMills"),
+            _ => (plan.response_timeout, "responseTimeout"),
+        };
+        let message = format!(
+            "model \"{}\" had no worker free for the request within {} s ({key}); send again later",
+            self.name,
+            limit.as_secs_f32()
+        );
+        Error::new(ErrorCode::Overloaded, message)
+    }
+
+    /// What the version is made of, once it is loaded.
+    async fn opened(&self) -> Result<Arc<Loaded>> {
         let mut states = self.state.subscribe();
         let state = states
             .wait_for(|state| *state != VersionState::Loading)
             .await
             .map_or(VersionState::Unloaded, |state| state.clone());
-        match (state, self.handler.get()) {
-            (VersionState::Ready, Some(SharedHandler(handler))) => Ok(Arc::clone(handler)),
+        match (state, self.loaded.get()) {
             (VersionState::Failed(reason), _) => Err(Error::new(
                 ErrorCode::Unavailable,
                 format!(
@@ -198,21 +334,78 @@ impl ModelVersion {
                     self.name, self.version
                 ),
             )),
-            _ => Err(self.refusal(Refused::Closed)),
+            // A request that is in is answered, whatever becomes of the version meanwhile.
+            (_, Some(loaded)) => Ok(Arc::clone(loaded)),
+            (_, None) => Err(self.going_away()),
         }
     }
 
-    fn refusal(&self, refused: Refused) -> Error {
-        let message = match refused {
-            Refused::Full => {
-                let (waiting, _) = self.queue.load();
-                format!(
-                    "model \"{}\" has {waiting} requests waiting and takes no more; send again later or start with a larger --job-queue-size",
-                    self.name
-                )
-            }
-            Refused::Closed => format!("model \"{}\" is being unloaded", self.name),
-        };
+    pub(crate) fn going_away(&self) -> Error {
+        let message = format!("model \"{}\" is being unloaded", self.name);
         Error::new(ErrorCode::Unavailable, message)
+    }
+
+    fn refusal(&self, refused: Refused) -> Error {
+        let (name, version) = (&self.name, &self.version);
+        let (code, message) = match refused {
+            Refused::Full => (
+                ErrorCode::Overloaded,
+                format!(
+                    "model \"{name}\" version \"{version}\" has {} requests waiting and takes no more; send again later, or give it more workers or a larger job_queue_size",
+                    self.queue.load().0
+                ),
+            ),
+            Refused::Busy => (
+                ErrorCode::Overloaded,
+                format!(
+                    "model \"{name}\" version \"{version}\" has no idle worker, and takes requests only where one is (useJobTicket); send again later"
+                ),
+            ),
+            Refused::NoWorkers => (ErrorCode::Unavailable, self.no_workers()),
+            Refused::Closed => return self.going_away(),
+        };
+        Error::new(code, message)
+    }
+
+    fn no_workers(&self) -> String {
+        let (name, version) = (&self.name, &self.version);
+        let failed = self.workers().into_iter().find_map(|worker| worker.reason);
+        match (failed, self.state().reason()) {
+            (Some(reason), _) => {
+                format!("model \"{name}\" version \"{version}\" has no worker left: {reason}")
+            }
+            (None, Some(reason)) => {
+                format!("model \"{name}\" version \"{version}\" did not load: {reason}")
+            }
+            (None, None) => format!(
+                "model \"{name}\" version \"{version}\" has no worker to serve it; scale it up with PUT /models/{name}?min_worker=1"
+            ),
+        }
+    }
+}
+
+impl<'a> Counted<'a> {
+    fn begin(version: &'a ModelVersion, named: bool) -> Self {
+        version.events.received(named);
+        Self {
+            version,
+            named,
+            arrived: Instant::now(),
+            timing: Timing::default(),
+            outcome: Outcome::Abandoned,
+        }
+    }
+
+    /// Counts it as ended now.
+    fn end(mut self) -> Timing {
+        self.timing.total = self.arrived.elapsed();
+        self.timing
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.timing.total = self.arrived.elapsed();
+        self.version.events.finished(self.named, self.outcome, &self.timing);
     }
 }

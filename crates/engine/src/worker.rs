@@ -1,172 +1,216 @@
-//! A worker: one named thread that owns one model on one device.
+//! A worker: one named thread that serves one version on one device.
 //!
-//! A handler or model that reports an error fails its batch and nothing else. One that panics has left
-//! the model in an unknown state: the batch fails, the model is dropped and loaded again after a wait
-//! that grows with each failure.
+//! A handler or model that reports an error fails what it was asked, and nothing else. One that panics has
+//! left the model in an unknown state: the model is dropped and loaded again after a wait that grows with
+//! each failure. One that does not come back cannot be ended: its thread is given up, and another takes its
+//! seat. The requests of a batch that failed as a whole are tried again one by one, so that only the one at
+//! fault fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
 
-use mar_handler::{
-    Batch, Device, Error, ErrorCode, Handler, LoadSpec, Model, Result, Runtime, Tensor,
-};
-use parking_lot::Mutex;
+use mar_handler::{Batch, Error, ErrorCode, LoadSpec, Result, Tensor};
 
+use crate::job::{Done, Job};
 use crate::pool::panicked;
-use crate::queue::{Job, JobQueue};
-
-/// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerState {
-    /// Loading its model.
-    Starting,
-    /// Serving.
-    Ready,
-    /// Waiting to load its model again after this many failures in a row.
-    BackingOff(u32),
-    /// Ended: its version went away or its model did not load at first.
-    Stopped,
-}
-
-/// A worker as others see it.
-#[derive(Clone, Debug)]
-pub struct WorkerInfo {
-    /// Model, version, device and index: the thread's name.
-    pub name: String,
-    /// Where its model runs.
-    pub device: Device,
-    /// What it is doing.
-    pub state: WorkerState,
-    /// When it was started.
-    pub started: SystemTime,
-}
+use crate::seat::Seat;
+use crate::version::{Loaded, ModelVersion};
+use crate::weights::{Held, Slot};
+use crate::workshop::Workshop;
 
 /// Everything a worker's thread owns.
 pub(crate) struct Worker {
-    pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) spec: LoadSpec,
-    pub(crate) handler: Arc<dyn Handler>,
-    pub(crate) queue: Arc<JobQueue>,
-    pub(crate) info: Arc<Mutex<WorkerInfo>>,
-    pub(crate) backoff_step: Duration,
+    pub(crate) version: Arc<ModelVersion>,
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) workshop: Arc<Workshop>,
+    /// Failures since the model was last loaded.
+    pub(crate) failures: u32,
+    /// When the first of them was.
+    pub(crate) failing_since: Option<Instant>,
+}
+
+/// Why a worker stopped serving.
+enum Served {
+    /// Its version or it was to go.
+    Ended,
+    /// The model is in an unknown state.
+    Lost(Error),
+    /// Another thread has the seat.
+    GivenUp,
 }
 
 impl Worker {
-    /// Starts the thread. `first_load` hears once whether the model loaded; where it did not, the
-    /// thread ends.
-    pub(crate) fn spawn(self, first_load: SyncSender<Result<()>>) -> Result<JoinHandle<()>> {
-        let name = self.info.lock().name.clone();
-        Builder::new().name(name).spawn(move || self.run(&first_load)).map_err(|error| {
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> Result<()> {
+        let name = self.seat.name.clone();
+        Builder::new().name(name).spawn(move || self.run()).map(drop).map_err(|error| {
             Error::new(ErrorCode::Internal, "the worker's thread did not start").caused_by(error)
         })
     }
 
-    fn run(self, first_load: &SyncSender<Result<()>>) {
-        let model = self.load();
-        let loaded = model.as_ref().map(|_| ()).map_err(Clone::clone);
-        self.become_state(if loaded.is_ok() { WorkerState::Ready } else { WorkerState::Stopped });
-        // The version may have stopped waiting; the worker then finds its queue closed.
-        drop(first_load.send(loaded));
-        let Ok(mut model) = model else { return };
-        while let Served::Lost(reason) = self.serve(model.as_ref()) {
-            drop(model);
-            log::error!("{}: {reason}; the model is loaded again", self.info.lock().name);
-            match self.reload() {
-                Some(loaded) => model = loaded,
-                None => break,
+    fn run(mut self) {
+        let slot = self.loaded.weights.slot(self.seat.device);
+        loop {
+            if self.failures > 0 && self.back_off() {
+                break;
+            }
+            let held = match self.load(&slot) {
+                Some(Ok(held)) => held,
+                Some(Err(error)) if self.may_try_again(&error) => continue,
+                Some(Err(_)) => return,
+                None => return self.version.thread_came_back(),
+            };
+            match self.serve(held, &slot) {
+                Served::Ended => break,
+                Served::GivenUp => return self.version.thread_came_back(),
+                Served::Lost(reason) => {
+                    log::error!("{}: {reason}; the model is loaded again", self.seat.name);
+                    self.failures += 1;
+                    self.failing_since.get_or_insert_with(Instant::now);
+                    self.version.events().worker_lost(&self.seat.name);
+                }
             }
         }
-        self.become_state(WorkerState::Stopped);
+        self.version.seat_ended(&self.seat);
+    }
+
+    /// Waits before the model is loaded again; whether the worker is to end instead.
+    fn back_off(&self) -> bool {
+        self.seat.back_off(self.failures);
+        let until = Instant::now() + backoff(self.workshop.backoff_step, self.failures);
+        self.version.queue().ended_by(until, &self.seat.retired)
+    }
+
+    /// Loads the model, or takes a share in what another worker loaded; `None` where the thread was given
+    /// up meanwhile.
+    fn load(&mut self, slot: &Slot) -> Option<Result<Held>> {
+        let begun = Instant::now();
+        let deadline = begun + self.loaded.plan.startup_timeout;
+        self.seat.start_loading(deadline);
+        self.workshop.expect_by(deadline);
+        let spec = LoadSpec {
+            file: self.loaded.file.clone(),
+            device: self.seat.device,
+            intra_op_threads: self.workshop.threads_each(),
+        };
+        let load = || slot.get(|| self.loaded.runtime.load(&spec));
+        let held = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+            Err(Error::invalid_model(panicked("loading", panic.as_ref()).message()))
+        });
+        if !self.seat.come_back() {
+            return None;
+        }
+        if held.is_ok() {
+            self.failures = 0;
+            self.failing_since = None;
+            self.version.events().worker_loaded(&self.seat.name, begun.elapsed());
+            self.version.seat_ready(&self.seat);
+        }
+        Some(held)
+    }
+
+    /// Whether a model that did not load is to be tried again.
+    fn may_try_again(&mut self, error: &Error) -> bool {
+        self.failures += 1;
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let again = since.elapsed() < self.loaded.plan.max_retry_timeout;
+        self.version.seat_failed(&self.seat, error, self.failures, again);
+        again
     }
 
     /// Serves until the queue ends or a panic leaves the model unusable.
-    fn serve(&self, model: &dyn Model) -> Served {
-        while let Some(job) = self.queue.pull() {
-            if let Err(lost) = self.run_batch(model, vec![job]) {
-                return Served::Lost(lost);
+    fn serve(&self, mut held: Held, slot: &Slot) -> Served {
+        let mut threads = 0;
+        while let Some(jobs) = self.version.queue().pull(&self.seat.retired) {
+            slot.refresh(&mut held);
+            let now_each = self.workshop.threads_each();
+            if now_each != threads {
+                threads = now_each;
+                held.model.use_threads(threads);
+            }
+            match self.run_batch(&held, jobs) {
+                Served::Ended => {}
+                Served::Lost(reason) => {
+                    slot.discard(&held);
+                    return Served::Lost(reason);
+                }
+                Served::GivenUp => return Served::GivenUp,
             }
         }
         Served::Ended
     }
 
-    /// Runs the jobs as one batch and answers each.
-    fn run_batch(&self, model: &dyn Model, mut jobs: Vec<Job>) -> Result<(), Error> {
-        let inputs = jobs.iter_mut().map(|job| std::mem::take(&mut job.inputs)).collect();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.infer(model, inputs)));
-        let (outputs, lost) = match outcome {
-            Ok(outputs) => (outputs, None),
+    /// Runs the jobs as one batch and answers each; where the batch fails, each alone.
+    fn run_batch(&self, held: &Held, jobs: Vec<Job>) -> Served {
+        let several = jobs.len() > 1;
+        let begun = Instant::now();
+        let deadline = begun + self.loaded.plan.response_timeout;
+        self.seat.start_batch(deadline);
+        self.workshop.expect_by(deadline);
+        for job in &jobs {
+            job.set_started(true);
+        }
+        let inputs = jobs.iter().map(|job| job.inputs.clone()).collect();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.infer(held, inputs)));
+        let took = begun.elapsed();
+        if !self.seat.come_back() {
+            return Served::GivenUp;
+        }
+        match outcome {
+            Ok(Ok(outputs)) => {
+                self.version.events().batch(jobs.len(), took);
+                for (job, outputs) in jobs.into_iter().zip(outputs) {
+                    let queue = begun.saturating_duration_since(job.queued);
+                    job.answer(Ok(Done { outputs, queue, inference: took }));
+                }
+                Served::Ended
+            }
+            Ok(Err(_)) if several => {
+                let mut jobs = jobs.into_iter();
+                while let Some(job) = jobs.next() {
+                    let served = self.run_batch(held, vec![job]);
+                    if !matches!(served, Served::Ended) {
+                        self.version.queue().retry_alone(jobs.collect());
+                        return served;
+                    }
+                }
+                Served::Ended
+            }
+            Ok(Err(error)) => {
+                answer_all(jobs, &error);
+                Served::Ended
+            }
             Err(panic) => {
                 let error = panicked("inference", panic.as_ref());
-                (Err(error.clone()), Some(error))
-            }
-        };
-        match outputs {
-            Ok(outputs) => {
-                for (job, outputs) in jobs.into_iter().zip(outputs) {
-                    job.answer(Ok(outputs));
+                if several {
+                    self.version.queue().retry_alone(jobs);
+                } else {
+                    answer_all(jobs, &error);
                 }
-            }
-            Err(error) => {
-                for job in jobs {
-                    job.answer(Err(error.clone()));
-                }
+                Served::Lost(error)
             }
         }
-        lost.map_or(Ok(()), Err)
     }
 
-    fn infer(&self, model: &dyn Model, inputs: Vec<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>>> {
+    fn infer(&self, held: &Held, inputs: Vec<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>>> {
         let batch = Batch::stack(inputs)?;
         let len = batch.len();
-        let outputs = self.handler.inference(model, batch)?;
+        let outputs = self.loaded.handler.inference(held.model.as_ref(), batch)?;
         if outputs.len() != len {
             let message = format!("the handler answered {} of {len} requests", outputs.len());
             return Err(Error::new(ErrorCode::PredictionFailed, message));
         }
         outputs.split()
     }
-
-    /// Loads the model again, waiting longer before each attempt; `None` once the queue is closed.
-    fn reload(&self) -> Option<Box<dyn Model>> {
-        for failures in 1.. {
-            self.become_state(WorkerState::BackingOff(failures));
-            if self.queue.closed_by(Instant::now() + backoff(self.backoff_step, failures)) {
-                break;
-            }
-            match self.load() {
-                Ok(model) => {
-                    self.become_state(WorkerState::Ready);
-                    return Some(model);
-                }
-                Err(error) => {
-                    log::error!("{}: cannot load the model again: {error}", self.info.lock().name);
-                    let message = format!("the model could not be loaded again: {error}");
-                    self.queue.fail_all(&Error::new(ErrorCode::Unavailable, message));
-                }
-            }
-        }
-        None
-    }
-
-    fn load(&self) -> Result<Box<dyn Model>> {
-        catch_unwind(AssertUnwindSafe(|| self.runtime.load(&self.spec))).unwrap_or_else(|panic| {
-            let error = panicked("loading", panic.as_ref());
-            Err(Error::invalid_model(error.message()))
-        })
-    }
-
-    fn become_state(&self, state: WorkerState) {
-        self.info.lock().state = state;
-    }
 }
 
-/// Why a worker stopped serving.
-enum Served {
-    Ended,
-    Lost(Error),
+fn answer_all(jobs: Vec<Job>, error: &Error) {
+    for job in jobs {
+        job.answer(Err(error.clone()));
+    }
 }
 
 /// The wait before the attempt that follows this many failures: steps 1, 1, 2, 3, 5, 8 and so on, as

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 use crate::{Batch, Context, Epilogue, Model, Request, Response, Result, Tensor};
 
 /// Pre- and postprocessing of one kind of model. One value per model version, shared by its workers.
@@ -38,6 +40,12 @@ pub trait Handler: Send + Sync + 'static {
     /// [`ErrorCode::PredictionFailed`](crate::ErrorCode::PredictionFailed) where the model's answer is
     /// not what this kind of model gives.
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response>;
+
+    /// What the handler tells of its model to those who ask for it (`customized=true`): labels, sizes,
+    /// whatever a client needs. Nothing by default.
+    fn describe(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// A handler under the name that archives know it by. Servers are given a list of these.

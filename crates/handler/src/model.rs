@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::{Result, Tensor};
 
@@ -52,8 +53,9 @@ pub enum Epilogue {
     },
 }
 
-/// Weights on a device. Each worker owns one, on its own thread.
-pub trait Model {
+/// Weights on a device. A worker has one for itself, or shares it with the others on that device where
+/// the model says that it may.
+pub trait Model: Send + Sync {
     /// Runs the network on stacked inputs, then the epilogue on its first output. Each result's first
     /// side counts the requests.
     ///
@@ -65,6 +67,15 @@ pub trait Model {
 
     /// Where the weights are.
     fn device(&self) -> Device;
+
+    /// Whether several workers may run it at the same time, so that the weights are in memory once.
+    fn is_shareable(&self) -> bool {
+        false
+    }
+
+    /// Uses this many threads for a forward pass on the processor. Called on the worker's own thread,
+    /// before its first pass and whenever its share of the cores changes.
+    fn use_threads(&self, _threads: usize) {}
 }
 
 /// What a runtime needs to know to open a file as a model.
@@ -74,7 +85,8 @@ pub struct LoadSpec {
     pub file: PathBuf,
     /// Where they go.
     pub device: Device,
-    /// How many threads one forward pass may use on the processor.
+    /// How many threads one forward pass may use on the processor, as things are now; see
+    /// [`Model::use_threads`].
     pub intra_op_threads: usize,
 }
 
@@ -89,9 +101,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// How many CUDA devices it can use.
     fn cuda_devices(&self) -> usize;
 
-    /// Opens a file as a model. Called on the thread that will use the model.
+    /// Opens a file as a model. Called on the thread of the worker that needs it.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel) with the first cause in one line.
-    fn load(&self, spec: &LoadSpec) -> Result<Box<dyn Model>>;
+    fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>>;
+
+    /// Gives memory that unloaded models left back to the system, where the library keeps it.
+    fn release_memory(&self) {}
 }

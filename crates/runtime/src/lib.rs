@@ -15,6 +15,8 @@ mod epilogue;
 mod error;
 mod model;
 
+use std::sync::Arc;
+
 use mar_handler::{LoadSpec, Model, Result, Runtime};
 
 /// libtorch.
@@ -51,7 +53,7 @@ impl Runtime for Torch {
         self.cuda_devices
     }
 
-    fn load(&self, spec: &LoadSpec) -> Result<Box<dyn Model>> {
-        Ok(Box::new(model::TorchModel::load(spec)?))
+    fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
+        Ok(Arc::new(model::TorchModel::load(spec)?))
     }
 }

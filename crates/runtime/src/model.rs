@@ -14,10 +14,8 @@ pub(crate) struct TorchModel {
 }
 
 impl TorchModel {
-    /// Opens a TorchScript file on the calling thread, which is to be the one that runs it: the
-    /// number of intra-op threads is a setting of the thread.
+    /// Opens a TorchScript file.
     pub(crate) fn load(spec: &LoadSpec) -> Result<Self> {
-        tch::set_num_threads(i32::try_from(spec.intra_op_threads.max(1)).unwrap_or(i32::MAX));
         let open = || {
             let mut module = CModule::load_on_device(&spec.file, device(spec.device))?;
             module.f_set_eval()?;
@@ -46,6 +44,17 @@ impl Model for TorchModel {
 
     fn device(&self) -> Device {
         self.device
+    }
+
+    /// libtorch runs one module on many threads: the graph is compiled under a lock, and a forward pass
+    /// keeps what it computes to itself.
+    fn is_shareable(&self) -> bool {
+        true
+    }
+
+    /// The number of threads is a setting of the calling thread.
+    fn use_threads(&self, threads: usize) {
+        tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
     }
 }
 

@@ -63,14 +63,14 @@ impl Runtime for FakeRuntime {
         0
     }
 
-    fn load(&self, spec: &LoadSpec) -> Result<Box<dyn Model>> {
+    fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
         self.loads.lock().push(spec.file.clone());
         let behaviour = std::fs::read_to_string(&spec.file)
             .map_err(|error| Error::invalid_model(error.to_string()))?;
         match behaviour.as_str() {
             "broken" => Err(Error::invalid_model("the weights are broken")),
             "panics on load" => panic!("no such layer"),
-            _ => Ok(Box::new(FakeModel {
+            _ => Ok(Arc::new(FakeModel {
                 behaviour,
                 entered: self.entered.clone(),
                 release: Arc::clone(&self.release),

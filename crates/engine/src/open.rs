@@ -1,0 +1,120 @@
+//! From an archive to what a version is made of: handler, runtime, settings.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mar::{Archive, Manifest};
+use mar_handler::{Context, Error, Registration, Result, Runtime};
+use serde_json::Map;
+
+use crate::config::{EngineConfig, Overrides};
+use crate::plan::{Layers, Machine, Plan};
+use crate::version::{Loaded, ModelVersion};
+use crate::weights::Weights;
+
+/// What there is to open archives with.
+pub(crate) struct Opener {
+    pub(crate) handlers: Vec<Registration>,
+    pub(crate) runtimes: Vec<Arc<dyn Runtime>>,
+}
+
+impl Opener {
+    /// Unpacks an archive into `model_dir` and makes its handler.
+    pub(crate) fn open(
+        &self,
+        archive: &Archive,
+        version: &ModelVersion,
+        overrides: &Overrides,
+        (config, model_dir): (&EngineConfig, PathBuf),
+    ) -> Result<Loaded> {
+        let manifest = archive.manifest();
+        let named = overrides.handler.as_ref().or(manifest.model.handler.as_ref());
+        let registration = self.handler(named.or(config.default_handler.as_ref()))?;
+        let weights = weights(manifest)?;
+        let runtime = self.runtime(weights)?;
+        archive.extract(&model_dir).map_err(|error| invalid(&error))?;
+        let settings = match &manifest.model.config_file {
+            Some(file) => {
+                mar::read_config(&model_dir.join(file)).map_err(|error| invalid(&error))?
+            }
+            None => Map::new(),
+        };
+        let none = Overrides::default();
+        let listed = config.listed.get(version.name()).and_then(|of| of.get(version.version()));
+        let layers = Layers {
+            overrides,
+            archive: &settings,
+            listed: listed.unwrap_or(&none),
+            defaults: &config.defaults,
+            at_startup: version.loaded_at_startup(),
+        };
+        let cuda_devices = runtime.cuda_devices();
+        let machine = Machine {
+            cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
+            cores: config.cores,
+            runtime: runtime.name(),
+        };
+        let plan = Plan::resolve(layers, machine)?;
+        let context = Context {
+            model_name: version.name().to_owned(),
+            model_version: version.version().to_owned(),
+            model_dir: model_dir.clone(),
+            config: settings,
+        };
+        let handler = registration.initialize(&context)?;
+        let file = model_dir.join(weights);
+        Ok(Loaded { handler, runtime, file, model_dir, plan, weights: Weights::default() })
+    }
+
+    fn handler(&self, name: Option<&String>) -> Result<Registration> {
+        let known = || self.handlers.iter().map(Registration::name).collect::<Vec<_>>().join(", ");
+        let Some(name) = name else {
+            return Err(Error::invalid_model(format!(
+                "the manifest names no handler; pack it with --handler, one of: {}",
+                known()
+            )));
+        };
+        self.handlers.iter().find(|handler| handler.name() == name).copied().ok_or_else(|| {
+            let hint = if name.contains(".py") || name.contains(':') {
+                "; Python handlers are not run"
+            } else {
+                ""
+            };
+            Error::invalid_model(format!("no handler \"{name}\"{hint}; known: {}", known()))
+        })
+    }
+
+    fn runtime(&self, weights: &str) -> Result<Arc<dyn Runtime>> {
+        let extension = Path::new(weights).extension().unwrap_or_default().to_string_lossy();
+        let opens = |runtime: &&Arc<dyn Runtime>| {
+            runtime.extensions().iter().any(|known| known.eq_ignore_ascii_case(&extension))
+        };
+        self.runtimes.iter().find(opens).cloned().ok_or_else(|| {
+            let known: Vec<String> = self
+                .runtimes
+                .iter()
+                .flat_map(|runtime| runtime.extensions().iter().map(|e| format!(".{e}")))
+                .collect();
+            Error::invalid_model(format!(
+                "no runtime here opens {weights}; this build opens: {}",
+                if known.is_empty() { "nothing".into() } else { known.join(", ") }
+            ))
+        })
+    }
+}
+
+/// The weights' file name in a manifest.
+fn weights(manifest: &Manifest) -> Result<&str> {
+    if let Some(model_file) = &manifest.model.model_file {
+        return Err(Error::invalid_model(format!(
+            "{model_file} is an eager model, which needs Python; export it with torch.jit.trace and pack it without --model-file"
+        )));
+    }
+    manifest.model.serialized_file.as_deref().ok_or_else(|| {
+        Error::invalid_model("the manifest names no weights; pack them with --serialized-file")
+    })
+}
+
+pub(crate) fn invalid(error: &mar::Error) -> Error {
+    Error::invalid_model(error.to_string())
+}

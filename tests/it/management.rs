@@ -14,8 +14,13 @@ fn describe_is_an_array_in_torchserves_words_and_order() {
     assert_eq!(described.header("content-type"), Some("application/json"));
     let model = &described.json()[0];
     let members: Vec<&str> = model.as_object().unwrap().keys().map(String::as_str).collect();
+    // TorchServe's, then ours.
     let order = "modelName modelVersion modelUrl runtime minWorkers maxWorkers batchSize \
-                 deviceType loadedAtStartup workers jobQueueStatus state";
+                 maxBatchDelay responseTimeout startupTimeout maxRetryTimeoutInSec \
+                 clientTimeoutInMills parallelType parallelLevel deviceType continuousBatching \
+                 useJobTicket useVenv stateful sequenceMaxIdleMSec sequenceTimeoutMSec \
+                 maxNumSequence maxSequenceJobQueueSize loadedAtStartup workers jobQueueStatus \
+                 state";
     assert_eq!(members.join(" "), order);
     assert_eq!(model["modelName"], "m");
     assert_eq!(model["modelVersion"], "1.0");

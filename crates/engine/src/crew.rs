@@ -14,6 +14,9 @@ use crate::worker::Worker;
 /// Threads of one version that may be away for good before no more are sent after them.
 const MOST_GIVEN_UP: usize = 16;
 
+/// Workers that one version may be given; each is a thread.
+const MOST_WORKERS: usize = 1000;
+
 /// A version's workers.
 #[derive(Debug, Default)]
 pub(crate) struct Crew {
@@ -61,6 +64,11 @@ impl Scaling {
         }
     }
 
+    /// The version that is scaled.
+    pub fn version(&self) -> &ModelVersion {
+        &self.version
+    }
+
     /// How many workers are on their way.
     pub fn starting(&self) -> usize {
         self.starting.len()
@@ -90,7 +98,8 @@ impl ModelVersion {
     /// more than `max`. `devices` limits new workers to the first so many of the version's devices.
     ///
     /// # Errors
-    /// [`ErrorCode::Unavailable`] where the version is not loaded or goes away.
+    /// [`ErrorCode::Unavailable`] where the version is not loaded or goes away;
+    /// [`ErrorCode::InvalidInput`] where it would have too many.
     pub(crate) fn scale(
         self: &Arc<Self>,
         min: usize,
@@ -111,6 +120,11 @@ impl ModelVersion {
         };
         if matches!(self.state(), VersionState::Draining | VersionState::Unloaded) {
             return Err(self.going_away());
+        }
+        if min > MOST_WORKERS {
+            return Err(Error::invalid_input(format!(
+                "{min} workers are more than one version may have, {MOST_WORKERS}"
+            )));
         }
         let usable = devices.unwrap_or(usize::MAX).clamp(1, loaded.plan.devices.len());
         let usable = &loaded.plan.devices[..usable];

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar::{Archive, Manifest};
-use mar_handler::{Context, Error, Registration, Result, Runtime};
+use mar_handler::{Context, Error, ErrorCode, Registration, Result, Runtime};
 use serde_json::Map;
 
 use crate::config::{EngineConfig, Overrides};
@@ -115,6 +115,16 @@ fn weights(manifest: &Manifest) -> Result<&str> {
     })
 }
 
+/// An archive that cannot be read is told from one that can be, and does not say what it should.
 pub(crate) fn invalid(error: &mar::Error) -> Error {
-    Error::invalid_model(error.to_string())
+    use mar::Error as Mar;
+    let unreadable = matches!(
+        error,
+        Mar::Io { .. } | Mar::UnknownFormat { .. } | Mar::Damaged { .. } | Mar::DamagedEntry { .. }
+    );
+    if unreadable {
+        Error::new(ErrorCode::Internal, error.to_string())
+    } else {
+        Error::invalid_model(error.to_string())
+    }
 }

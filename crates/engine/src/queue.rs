@@ -413,7 +413,9 @@ mod tests {
                 std::thread::spawn(move || {
                     while let Some(jobs) = queue.pull(&NEVER) {
                         sizes.send(jobs.len()).unwrap();
-                        jobs.into_iter().for_each(|job| job.answer(Err(no_worker_left())));
+                        for job in jobs {
+                            job.answer(Err(no_worker_left()));
+                        }
                     }
                 })
             })
@@ -423,7 +425,9 @@ mod tests {
             assert_eq!(pulled.recv().unwrap(), 4);
         }
         queue.close();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
     }
 
     #[test]
@@ -559,7 +563,9 @@ mod tests {
             .collect();
         queue.close();
         drop(late);
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A worker as others see it: who it is, what it does, and by when it should be back.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Instant, SystemTime};
@@ -22,6 +23,18 @@ pub enum WorkerState {
     Failed,
     /// Ended: its version went away, or it was scaled down.
     Stopped,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("STARTING"),
+            Self::Ready => f.write_str("READY"),
+            Self::BackingOff(failures) => write!(f, "BACKING_OFF({failures})"),
+            Self::Failed => f.write_str("FAILED"),
+            Self::Stopped => f.write_str("STOPPED"),
+        }
+    }
 }
 
 /// A worker, told.

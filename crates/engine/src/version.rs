@@ -18,7 +18,7 @@ use crate::job::{Done, Job};
 use crate::plan::Plan;
 use crate::pool::CpuPool;
 use crate::queue::{JobQueue, QueueRules, Refused, Slot};
-use crate::seat::WorkerInfo;
+use crate::seat::{WorkerInfo, WorkerState};
 use crate::weights::Weights;
 use crate::workshop::Workshop;
 
@@ -183,6 +183,11 @@ impl ModelVersion {
     pub fn worker_limits(&self) -> (usize, usize) {
         let crew = self.crew.lock();
         (crew.min, crew.max)
+    }
+
+    /// Whether it has a worker that serves.
+    pub fn is_serving(&self) -> bool {
+        self.crew.lock().seats.iter().any(|seat| seat.state() == WorkerState::Ready)
     }
 
     /// How many requests wait, and how many more may.

@@ -4,6 +4,7 @@
 //! this crate turns bytes on a socket into a [`Request`](mar_engine::Request) and a
 //! [`Response`](mar_engine::Response) or an error back into bytes.
 
+mod fetch;
 mod launch;
 mod report;
 mod rest;

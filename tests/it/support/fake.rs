@@ -9,45 +9,85 @@ use mar_handler::{
     Response, Result, Runtime, Tensor,
 };
 use parking_lot::{Condvar, Mutex};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-/// Opens `.fake` files. What the file says is what the model does.
+/// Opens `.fake` files. What the file says is what the model does: `echo`, or one of
+///
+/// - `gated`: each forward pass tells the test that it is entered, and waits to be let through;
+/// - `shared`: as `echo`, and its workers may share it;
+/// - `ballast N`: as `shared`, with N megabytes of weights;
+/// - `broken`, `panics on load`, `hangs on load`, `runs out of memory on load`: it does not load.
 pub(crate) struct FakeRuntime {
+    cuda_devices: usize,
+    seen: Seen,
     entered: Sender<()>,
     release: Arc<Gate>,
-    loads: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+/// What a runtime and its models have been asked.
+#[derive(Clone, Default)]
+struct Seen {
+    loads: Arc<Mutex<Vec<LoadSpec>>>,
+    batches: Arc<Mutex<Vec<usize>>>,
+    threads: Arc<Mutex<Vec<usize>>>,
 }
 
 /// The test's end of a runtime: hears when a `gated` model is entered, and lets it go on.
 pub(crate) struct Control {
     pub(crate) entered: Receiver<()>,
     release: Arc<Gate>,
-    loads: Arc<Mutex<Vec<PathBuf>>>,
+    seen: Seen,
 }
 
 impl Control {
-    /// Lets one forward pass of a `gated` model end.
+    /// Lets one forward pass of a `gated` model end, or one load of a model that hangs.
     pub(crate) fn release_one(&self) {
-        self.release.let_one_through();
+        self.release.let_through(1);
+    }
+
+    /// Lets everybody through from now on.
+    pub(crate) fn release_all(&self) {
+        self.release.let_through(1_000_000);
     }
 
     /// How often a model was loaded.
     pub(crate) fn loads(&self) -> usize {
-        self.loads.lock().len()
+        self.seen.loads.lock().len()
+    }
+
+    /// Where models were loaded, in order.
+    pub(crate) fn devices(&self) -> Vec<Device> {
+        self.seen.loads.lock().iter().map(|spec| spec.device).collect()
     }
 
     /// The file that was loaded last.
     pub(crate) fn loaded_file(&self) -> PathBuf {
-        self.loads.lock().last().unwrap().clone()
+        self.seen.loads.lock().last().unwrap().file.clone()
+    }
+
+    /// How many requests each forward pass was given, in order; none is told twice.
+    pub(crate) fn take_batches(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.seen.batches.lock())
+    }
+
+    /// How many threads workers were told to use, in order.
+    pub(crate) fn threads(&self) -> Vec<usize> {
+        self.seen.threads.lock().clone()
     }
 }
 
 pub(crate) fn runtime() -> (Arc<dyn Runtime>, Control) {
+    runtime_with(0)
+}
+
+/// A runtime on a machine with so many CUDA devices.
+pub(crate) fn runtime_with(cuda_devices: usize) -> (Arc<dyn Runtime>, Control) {
     let (entered, hears) = mpsc::channel();
     let release = Arc::new(Gate::default());
-    let loads: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
-    let runtime = FakeRuntime { entered, release: Arc::clone(&release), loads: Arc::clone(&loads) };
-    (Arc::new(runtime), Control { entered: hears, release, loads })
+    let seen = Seen::default();
+    let runtime =
+        FakeRuntime { cuda_devices, seen: seen.clone(), entered, release: Arc::clone(&release) };
+    (Arc::new(runtime), Control { entered: hears, release, seen })
 }
 
 impl Runtime for FakeRuntime {
@@ -60,53 +100,92 @@ impl Runtime for FakeRuntime {
     }
 
     fn cuda_devices(&self) -> usize {
-        0
+        self.cuda_devices
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        self.loads.lock().push(spec.file.clone());
+        self.seen.loads.lock().push(spec.clone());
         let behaviour = std::fs::read_to_string(&spec.file)
             .map_err(|error| Error::invalid_model(error.to_string()))?;
-        match behaviour.as_str() {
-            "broken" => Err(Error::invalid_model("the weights are broken")),
+        let megabytes = match behaviour.as_str() {
+            "broken" => return Err(Error::invalid_model("the weights are broken")),
+            "runs out of memory on load" => {
+                return Err(Error::new(ErrorCode::OutOfMemory, "no room for the weights"));
+            }
             "panics on load" => panic!("no such layer"),
-            _ => Ok(Arc::new(FakeModel {
-                behaviour,
-                entered: self.entered.clone(),
-                release: Arc::clone(&self.release),
-            })),
-        }
+            "hangs on load" => {
+                self.entered.send(()).ok();
+                self.release.wait();
+                0
+            }
+            other => other.strip_prefix("ballast ").map_or(0, |n| n.parse().unwrap()),
+        };
+        Ok(Arc::new(FakeModel {
+            behaviour,
+            device: spec.device,
+            seen: self.seen.clone(),
+            entered: self.entered.clone(),
+            release: Arc::clone(&self.release),
+            weights: vec![1; megabytes << 20],
+        }))
     }
 }
 
 struct FakeModel {
     behaviour: String,
+    device: Device,
+    seen: Seen,
     entered: Sender<()>,
     release: Arc<Gate>,
+    weights: Vec<u8>,
 }
 
 impl Model for FakeModel {
     fn forward(&self, inputs: Vec<Tensor>, _: Epilogue) -> Result<Vec<Tensor>> {
-        let asks = |word: &str| inputs[0].bytes().starts_with(word.as_bytes());
-        if self.behaviour == "gated" {
-            self.entered.send(()).unwrap();
+        self.seen.batches.lock().push(inputs[0].shape()[0]);
+        let item = inputs[0].bytes().len() / inputs[0].shape()[0].max(1);
+        let asks = |word: &str| {
+            inputs[0].bytes().chunks(item.max(1)).any(|item| item.starts_with(word.as_bytes()))
+        };
+        if self.behaviour == "gated" || asks("hang in forward") {
+            self.entered.send(()).ok();
             self.release.wait();
         }
         assert!(!asks("panic in forward"), "a tensor of lead");
         if asks("fail in forward") {
             return Err(Error::new(ErrorCode::PredictionFailed, "the model failed: as asked"));
         }
+        if asks("run out of memory") {
+            return Err(Error::new(ErrorCode::OutOfMemory, "the model failed: out of memory"));
+        }
         Ok(inputs)
     }
 
     fn device(&self) -> Device {
-        Device::Cpu
+        self.device
+    }
+
+    fn is_shareable(&self) -> bool {
+        self.behaviour == "shared" || !self.weights.is_empty()
+    }
+
+    fn use_threads(&self, threads: usize) {
+        self.seen.threads.lock().push(threads);
     }
 }
 
 /// Sends the payload's bytes through the model and back, unless they ask for something else.
 struct Echo {
     prefix: String,
+}
+
+impl Echo {
+    /// Never returns, and does not keep the processor busy.
+    fn hang() -> ! {
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 impl Handler for Echo {
@@ -120,12 +199,19 @@ impl Handler for Echo {
         Ok(Self { prefix: context.settings::<Settings>()?.prefix })
     }
 
+    fn describe(&self) -> Map<String, Value> {
+        Map::from_iter([("prefix".to_owned(), Value::from(self.prefix.as_str()))])
+    }
+
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
         let data = &request.payload()?.data;
         if data.starts_with(b"refuse") {
             return Err(Error::invalid_input("the body asks to be refused"));
         }
         assert!(!data.starts_with(b"panic in preprocess"), "a pixel of lead");
+        if data.starts_with(b"hang in preprocess") {
+            Self::hang();
+        }
         Ok(vec![Tensor::from_vec(&[data.len()], data.to_vec())?])
     }
 
@@ -142,6 +228,7 @@ impl Handler for Echo {
                     json!([part.name, part.content_type, data])
                 }).collect::<Vec<_>>(),
             })),
+            "hang in postprocess" => Self::hang(),
             "be a teapot" => Ok(Response {
                 status: 418,
                 content_type: None,
@@ -174,8 +261,8 @@ impl Gate {
         *passes -= 1;
     }
 
-    fn let_one_through(&self) {
-        *self.passes.lock() += 1;
-        self.changed.notify_one();
+    fn let_through(&self, number: usize) {
+        *self.passes.lock() += number;
+        self.changed.notify_all();
     }
 }

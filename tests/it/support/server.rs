@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::fake::{self, Control};
+use super::store::Store;
 
 pub(crate) struct TestServer {
     pub(crate) engine: Arc<Engine>,
@@ -53,6 +54,17 @@ impl TestServer {
             server.engine.load(None, archive).unwrap();
         }
         (server, control)
+    }
+
+    /// Serves nothing yet, from this store, and lets models come and go over the network.
+    pub(crate) fn managed(store: &Store) -> (Self, Control) {
+        Self::managed_with(settings(), store)
+    }
+
+    pub(crate) fn managed_with(mut settings: Settings, store: &Store) -> (Self, Control) {
+        settings.store.dir = store.path().to_owned();
+        settings.access.model_api = true;
+        Self::fake_with(settings, &[])
     }
 
     pub(crate) fn start(

@@ -37,7 +37,10 @@ pub(crate) async fn parts(
 }
 
 /// The body in one piece.
-async fn whole_body(mut payload: web::Payload, limit: usize) -> Result<Bytes, HttpResponse> {
+pub(crate) async fn whole_body(
+    mut payload: web::Payload,
+    limit: usize,
+) -> Result<Bytes, HttpResponse> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|reason| {

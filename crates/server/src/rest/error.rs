@@ -71,6 +71,21 @@ pub(crate) fn bad_request(message: &str) -> HttpResponse {
     body(StatusCode::BAD_REQUEST, "BadRequestException", message)
 }
 
+/// What was asked for is not to be had on this server.
+pub(crate) fn not_allowed(message: &str) -> HttpResponse {
+    body(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowedException", message)
+}
+
+/// Nothing can do it now.
+pub(crate) fn unavailable(message: &str) -> HttpResponse {
+    body(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", message)
+}
+
+/// A fault that is not the client's, or that TorchServe does not lay at the client's door.
+pub(crate) fn internal(message: &str) -> HttpResponse {
+    body(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException", message)
+}
+
 /// A path that leads nowhere.
 pub(crate) async fn no_such_path(request: HttpRequest) -> HttpResponse {
     let message =
@@ -80,6 +95,5 @@ pub(crate) async fn no_such_path(request: HttpRequest) -> HttpResponse {
 
 /// A path that exists, asked with a method that it does not take.
 pub(crate) async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
-    let message = format!("{} is not allowed on {}", request.method(), request.path());
-    body(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowedException", &message)
+    not_allowed(&format!("{} is not allowed on {}", request.method(), request.path()))
 }

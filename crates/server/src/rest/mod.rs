@@ -2,7 +2,7 @@
 
 mod body;
 mod common;
-mod error;
+pub(crate) mod error;
 mod health;
 mod json;
 mod management;
@@ -23,8 +23,12 @@ use crate::settings::{Address, Endpoint, Settings};
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    /// Largest request body, bytes.
-    pub(crate) max_request_size: usize,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Shared {
+    /// Models, versions or workers are others from now on.
+    pub(crate) fn changed(&self) {}
 }
 
 /// An address that is being answered.
@@ -54,7 +58,7 @@ fn listen(
     endpoint: &Endpoint,
     mount: fn(&mut web::ServiceConfig),
 ) -> io::Result<Listener> {
-    let shared = Shared { engine, max_request_size: settings.max_request_size };
+    let shared = Shared { engine, settings: Arc::new(settings.clone()) };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = HttpServer::new(move || {
         App::new()

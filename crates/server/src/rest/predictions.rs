@@ -49,7 +49,7 @@ async fn admitted(
     let admission = engine.admit().map_err(refused)?;
     // Before the body is read: a model that is not there costs no upload.
     engine.version(&model, version).map_err(refused)?;
-    let parts = body::parts(request, payload, shared.max_request_size).await?;
+    let parts = body::parts(request, payload, shared.settings.max_request_size).await?;
     let asked = Request { id: id.clone(), url_path, headers: headers(request), parts };
     let answered = engine.predict(&admission, &model, version, asked).await.map_err(refused)?;
     Ok(answer(answered.response))

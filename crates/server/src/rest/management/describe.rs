@@ -1,0 +1,185 @@
+//! `GET /models/{model}[/{version}|/all]`: what a version is, how its workers are.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
+use mar_engine::{Device, ModelVersion, VersionState, WorkerInfo, WorkerState};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Target, error, json};
+use crate::rest::Shared;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    customized: Option<String>,
+}
+
+/// One version, the default where none is named, or `all` of them: always an array. With
+/// `customized=true`, what the handler tells of it as well.
+pub(super) async fn describe(
+    shared: web::Data<Shared>,
+    target: web::Path<Target>,
+    asked: web::Query<Asked>,
+) -> HttpResponse {
+    let engine = &shared.engine;
+    let customized = asked.customized.as_deref().is_some_and(|c| c.eq_ignore_ascii_case("true"));
+    let versions = match target.version.as_deref() {
+        Some("all") => engine.model(&target.model).map(|model| model.versions),
+        version => engine.version(&target.model, version).map(|version| vec![version]),
+    };
+    let versions = match versions {
+        Ok(versions) => versions,
+        Err(failure) => return error::response(&failure),
+    };
+    let customized = customized && target.version.as_deref() != Some("all");
+    if customized && !versions.iter().all(|version| version.is_serving()) {
+        return error::unavailable(&format!(
+            "model \"{}\" has no worker that could describe it; scale it up first",
+            target.model
+        ));
+    }
+    let described: Vec<_> = versions.iter().map(|version| described(version, customized)).collect();
+    json::response(StatusCode::OK, &described)
+}
+
+/// A version in TorchServe's words and order; `state` and `reason` at the end are ours.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "TorchServe's members")]
+struct Described {
+    model_name: String,
+    model_version: String,
+    model_url: String,
+    runtime: &'static str,
+    min_workers: usize,
+    max_workers: usize,
+    batch_size: usize,
+    max_batch_delay: u128,
+    response_timeout: u64,
+    startup_timeout: u64,
+    max_retry_timeout_in_sec: u64,
+    client_timeout_in_mills: u128,
+    parallel_type: &'static str,
+    parallel_level: usize,
+    device_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_ids: Option<Vec<usize>>,
+    continuous_batching: bool,
+    use_job_ticket: bool,
+    use_venv: bool,
+    stateful: bool,
+    #[serde(rename = "sequenceMaxIdleMSec")]
+    sequence_max_idle: usize,
+    #[serde(rename = "sequenceTimeoutMSec")]
+    sequence_timeout: usize,
+    max_num_sequence: usize,
+    max_sequence_job_queue_size: usize,
+    loaded_at_startup: bool,
+    workers: Vec<DescribedWorker>,
+    job_queue_status: JobQueueStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customized_metadata: Option<Map<String, Value>>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// A worker in TorchServe's words and order; `device`, `state` and `reason` at the end are ours.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DescribedWorker {
+    id: String,
+    start_time: String,
+    status: &'static str,
+    memory_usage: u64,
+    pid: u32,
+    gpu: bool,
+    gpu_usage: &'static str,
+    device: String,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JobQueueStatus {
+    remaining_capacity: usize,
+    pending_requests: usize,
+}
+
+fn described(version: &ModelVersion, customized: bool) -> Described {
+    let workers = version.workers();
+    let (pending_requests, remaining_capacity) = version.queue_load();
+    let (min_workers, max_workers) = version.worker_limits();
+    let plan = version.plan();
+    let gpu = plan.is_some_and(|plan| plan.devices.iter().any(|device| *device != Device::Cpu));
+    let state = version.state();
+    Described {
+        model_name: version.name().to_owned(),
+        model_version: version.version().to_owned(),
+        model_url: version.url().to_owned(),
+        // TorchServe's clients expect the word; what runs the model is no Python.
+        runtime: "python",
+        min_workers,
+        max_workers,
+        batch_size: plan.map_or(1, |plan| plan.batch_size),
+        max_batch_delay: plan.map_or(0, |plan| plan.max_batch_delay.as_millis()),
+        response_timeout: plan.map_or(0, |plan| plan.response_timeout.as_secs()),
+        startup_timeout: plan.map_or(0, |plan| plan.startup_timeout.as_secs()),
+        max_retry_timeout_in_sec: plan.map_or(0, |plan| plan.max_retry_timeout.as_secs()),
+        client_timeout_in_mills: plan
+            .and_then(|plan| plan.client_timeout)
+            .map_or(0, |time| time.as_millis()),
+        parallel_type: "",
+        parallel_level: 0,
+        device_type: if gpu { "gpu" } else { "cpu" },
+        device_ids: plan.and_then(|plan| plan.device_ids.clone()),
+        continuous_batching: false,
+        use_job_ticket: plan.is_some_and(|plan| plan.use_job_ticket),
+        use_venv: false,
+        stateful: false,
+        sequence_max_idle: 0,
+        sequence_timeout: 0,
+        max_num_sequence: 1,
+        max_sequence_job_queue_size: 1,
+        loaded_at_startup: version.loaded_at_startup(),
+        workers: workers.iter().map(described_worker).collect(),
+        job_queue_status: JobQueueStatus { remaining_capacity, pending_requests },
+        customized_metadata: customized.then(|| version.customized().unwrap_or_default()),
+        state: state.name(),
+        reason: reason(&state, &workers),
+    }
+}
+
+/// Why the version does not serve, or why one of its workers does not.
+fn reason(state: &VersionState, workers: &[WorkerInfo]) -> Option<String> {
+    let of_version = state.reason().map(str::to_owned);
+    of_version.or_else(|| workers.iter().find_map(|worker| worker.reason.clone()))
+}
+
+fn described_worker(worker: &WorkerInfo) -> DescribedWorker {
+    DescribedWorker {
+        id: worker.id.to_string(),
+        start_time: Timestamp::try_from(worker.started)
+            .map(|time| format!("{time:.3}"))
+            .unwrap_or_default(),
+        status: if worker.state == WorkerState::Ready { "READY" } else { "UNLOADING" },
+        memory_usage: resident_bytes(),
+        pid: std::process::id(),
+        gpu: worker.device != Device::Cpu,
+        gpu_usage: "N/A",
+        device: worker.device.to_string(),
+        state: worker.state.to_string(),
+        reason: worker.reason.clone(),
+    }
+}
+
+/// Resident memory of this process, which its workers share; 0 where the system does not tell.
+fn resident_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .map_or(0, |pages| pages * rustix::param::page_size() as u64)
+}

@@ -1,0 +1,57 @@
+//! `GET /models`: the models, a page at a time.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::json;
+use crate::rest::Shared;
+
+/// Models a page of the list holds at most.
+const PAGE: usize = 100;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Paging {
+    limit: Option<String>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+    models: Vec<Listed>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    model_name: String,
+    model_url: String,
+}
+
+/// Default versions, sorted by name. The next page's token is there whenever the page is full, even
+/// where it is the last, as TorchServe has it.
+pub(super) async fn list(shared: web::Data<Shared>, paging: web::Query<Paging>) -> HttpResponse {
+    let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<i64>().ok());
+    let limit = number(&paging.limit).map_or(PAGE, |limit| {
+        usize::try_from(limit).ok().filter(|limit| *limit <= PAGE).unwrap_or(PAGE)
+    });
+    let start = number(&paging.next_page_token).map_or(0, |t| usize::try_from(t).unwrap_or(0));
+    let models = shared.engine.models();
+    let end = start.saturating_add(limit);
+    let page = List {
+        next_page_token: (end <= models.len()).then(|| end.to_string()),
+        models: models
+            .into_iter()
+            .skip(start)
+            .take(limit)
+            .map(|(name, model)| Listed {
+                model_name: name,
+                model_url: model.default.url().to_owned(),
+            })
+            .collect(),
+    };
+    json::response(StatusCode::OK, &page)
+}

@@ -1,0 +1,147 @@
+//! `POST /models`: a model comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use mar_engine::{Engine, LoadRequest, Overrides};
+
+use super::parameters::Parameters;
+use super::{Answer, closed_gate, error, processing, worker_failure};
+use crate::fetch::{self, Resolved};
+use crate::rest::{Shared, body};
+
+/// Parameters in the query.
+pub(super) async fn from_query(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
+    let parameters = Parameters::of_query(request.query_string());
+    register(&shared, &request, &parameters).await
+}
+
+/// Parameters in a JSON body.
+pub(super) async fn from_json(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let body = match body::whole_body(payload, shared.settings.max_request_size).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
+    };
+    match Parameters::of_json(&body) {
+        Ok(parameters) => register(&shared, &request, &parameters).await,
+        Err(reason) => error::bad_request(&reason),
+    }
+}
+
+/// What the request asks for, apart from the archive's place.
+struct Wanted {
+    name: Option<String>,
+    overrides: Overrides,
+    synchronous: bool,
+    replace: bool,
+}
+
+impl Wanted {
+    fn read(parameters: &Parameters, workers: Option<usize>) -> Result<Self, String> {
+        match parameters.text("runtime").map(str::to_ascii_lowercase).as_deref() {
+            None | Some("" | "python" | "python3" | "lsp") => {}
+            Some(other) => {
+                return Err(format!("runtime is {other:?}; known: python, python3, LSP"));
+            }
+        }
+        if parameters.truth("s3_sse_kms", false) {
+            return Err("s3_sse_kms is not supported; fetch the archive into the model store, or give a presigned URL without it".into());
+        }
+        let seconds = |name| parameters.positive(name).map(|n| Duration::from_secs(n as u64));
+        let initial = parameters.number("initial_workers");
+        let initial = initial.map(|n| usize::try_from(n).unwrap_or(0)).or(workers);
+        let delay = parameters.number("max_batch_delay").and_then(|n| u64::try_from(n).ok());
+        let given = |name| parameters.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(Self {
+            name: given("model_name"),
+            overrides: Overrides {
+                handler: given("handler"),
+                min_workers: initial,
+                max_workers: None,
+                batch_size: parameters.positive("batch_size"),
+                max_batch_delay: delay.map(Duration::from_millis),
+                response_timeout: seconds("response_timeout"),
+                startup_timeout: seconds("startup_timeout"),
+            },
+            synchronous: parameters.truth("synchronous", true),
+            replace: parameters.truth("replace", false),
+        })
+    }
+}
+
+async fn register(
+    shared: &web::Data<Shared>,
+    request: &HttpRequest,
+    parameters: &Parameters,
+) -> HttpResponse {
+    if let Some(refused) = closed_gate(shared) {
+        return refused;
+    }
+    let Some(url) = parameters.text("url").map(str::to_owned) else {
+        return error::bad_request("Parameter url is required.");
+    };
+    let wanted = match Wanted::read(parameters, shared.settings.engine.defaults.workers) {
+        Ok(wanted) => wanted,
+        Err(reason) => return error::bad_request(&reason),
+    };
+    let store = shared.settings.store.clone();
+    let resolved = match web::block(move || fetch::resolve(&url, &store)).await {
+        Ok(Ok(resolved)) => resolved,
+        Ok(Err(failure)) => return failure.response(),
+        Err(_) => return error::internal("the request was cut off; the log says why"),
+    };
+    let shared = web::Data::clone(shared);
+    let response = super::answer(request, move || {
+        let done = run(&shared.engine, &wanted, &resolved);
+        match done {
+            Ok(_) => shared.changed(),
+            Err(_) => resolved.discard(),
+        }
+        done
+    });
+    response.await
+}
+
+fn run(
+    engine: &Arc<Engine>,
+    wanted: &Wanted,
+    resolved: &Resolved,
+) -> Result<Answer, mar_engine::Error> {
+    let load = LoadRequest {
+        archive: resolved.path.clone(),
+        url: resolved.url.clone(),
+        name: wanted.name.clone(),
+        overrides: wanted.overrides.clone(),
+        at_startup: false,
+        replace: wanted.replace,
+    };
+    if wanted.replace {
+        let version = engine.replace(&load)?;
+        let (name, number) = (version.name(), version.version());
+        let workers = version.workers().len();
+        let text =
+            format!("Model \"{name}\" Version: {number} replaced with {workers} initial workers");
+        return Ok((StatusCode::OK, text));
+    }
+    let registered = engine.register(&load)?;
+    let workers = registered.workers();
+    let (name, number) =
+        (registered.version.name().to_owned(), registered.version.version().to_owned());
+    let registered_with =
+        format!("Model \"{name}\" Version: {number} registered with {workers} initial workers");
+    if workers == 0 {
+        let hint = "Use scale workers API to add workers for the model.";
+        return Ok((StatusCode::OK, format!("{registered_with}. {hint}")));
+    }
+    if !wanted.synchronous {
+        return Ok(processing());
+    }
+    engine.finish(registered).map_err(|failure| worker_failure(&failure, &name, &number))?;
+    Ok((StatusCode::OK, registered_with))
+}

@@ -1,0 +1,68 @@
+//! A model goes, another version becomes the default, and KServe's question whether one is ready.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::{Target, closed_gate, error, json};
+use crate::fetch::Resolved;
+use crate::rest::Shared;
+
+/// `DELETE /models/{model}[/{version}]`.
+pub(super) async fn unregister(
+    shared: web::Data<Shared>,
+    target: web::Path<Target>,
+    request: HttpRequest,
+) -> HttpResponse {
+    if let Some(refused) = closed_gate(&shared) {
+        return refused;
+    }
+    let Target { model, version } = target.into_inner();
+    super::answer(&request, move || {
+        let unloaded = shared.engine.unregister(&model, version.as_deref());
+        if unloaded.is_ok() {
+            shared.changed();
+        }
+        let unloaded = unloaded?;
+        Resolved::of(unloaded.url(), unloaded.archive()).discard();
+        Ok((StatusCode::OK, format!("Model \"{model}\" unregistered")))
+    })
+    .await
+}
+
+/// `PUT /models/{model}/{version}/set-default`.
+pub(super) async fn set_default(
+    shared: web::Data<Shared>,
+    target: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let (model, version) = target.into_inner();
+    super::answer(&request, move || {
+        shared.engine.set_default(&model, &version)?;
+        shared.changed();
+        let text =
+            format!("Default version successfully updated for model \"{model}\" to \"{version}\"");
+        Ok((StatusCode::OK, text))
+    })
+    .await
+}
+
+#[derive(Debug, Serialize)]
+struct Ready {
+    name: String,
+    ready: bool,
+}
+
+/// `GET /v1/models/{model}`: whether the default version has a worker that serves.
+pub(super) async fn kserve_ready(
+    shared: web::Data<Shared>,
+    model: web::Path<String>,
+) -> HttpResponse {
+    match shared.engine.version(&model, None) {
+        Ok(version) => {
+            let ready = Ready { name: model.into_inner(), ready: version.is_serving() };
+            json::response(StatusCode::OK, &ready)
+        }
+        Err(failure) => error::response(&failure),
+    }
+}

@@ -7,6 +7,8 @@
 
 mod support;
 
+/// Requests that share a forward pass.
+mod batching;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
 /// Start-up, health, draining, recovery of a worker that went down.
@@ -16,8 +18,16 @@ mod management;
 /// The program itself: start, stop, signals, kills. Needs libtorch for a model that serves.
 #[cfg(feature = "torch")]
 mod process;
+/// Handlers and models that hang, panic, or do not load.
+mod recovery;
+/// How models come and go: every call of the management port, every answer.
+mod registration;
+/// How workers come and go, and where they run.
+mod scaling;
 /// Which crate may know which, and how large a file may be.
 mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
 #[cfg(feature = "torch")]
 mod torch;
+/// Versions side by side: switching, draining, replacing.
+mod versions;

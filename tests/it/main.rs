@@ -7,10 +7,14 @@
 
 mod support;
 
+/// Tokens and keys: which opens what, until when.
+mod access;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
 /// Start-up, health, draining, recovery of a worker that went down.
 mod life_cycle;
+/// Addresses: three or shared ones, Unix sockets, TLS.
+mod listeners;
 /// What the management port tells.
 mod management;
 /// The program itself: start, stop, signals, kills. Needs libtorch for a model that serves.

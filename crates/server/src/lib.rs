@@ -4,11 +4,15 @@
 //! this crate turns bytes on a socket into a [`Request`](mar_engine::Request) and a
 //! [`Response`](mar_engine::Response) or an error back into bytes.
 
+mod access;
+#[cfg_attr(not(test), expect(dead_code, reason = "registration asks it once it is there"))]
+mod fetch;
 mod launch;
 mod report;
 mod rest;
 mod server;
 mod settings;
+mod tls;
 
 pub use launch::run;
 // What a `main` names when it lists its handlers and runtimes.

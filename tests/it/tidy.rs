@@ -43,10 +43,12 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().unwrap_or_else(|| panic!("no {key} in {value}"))
 }
 
-/// Names of everything that any package of the workspace is built or tested with.
-pub(crate) fn resolved(metadata: &Value) -> BTreeSet<&str> {
+/// Names of everything that some package is built or tested with. Cargo also lists what a feature that is
+/// off would need, which nothing points to.
+pub(crate) fn needed(metadata: &Value) -> BTreeSet<&str> {
     let nodes = list(&metadata["resolve"], "nodes").iter();
-    let ids: BTreeSet<&str> = nodes.map(|node| text(node, "id")).collect();
+    let ids: BTreeSet<&str> =
+        nodes.flat_map(|node| list(node, "deps")).map(|needed| text(needed, "pkg")).collect();
     let packages = list(metadata, "packages").iter();
     packages.filter(|package| ids.contains(text(package, "id"))).map(|p| text(p, "name")).collect()
 }

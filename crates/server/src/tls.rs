@@ -158,14 +158,15 @@ mod tests {
         let files = Files::new();
         let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let elliptic = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        for (key, label) in [(rsa, "RSA PRIVATE KEY"), (elliptic, "EC PRIVATE KEY")] {
+        // PKCS#8 is the older form behind some bytes that say which algorithm it is for.
+        for (key, before, label) in [(rsa, 26, "RSA PRIVATE KEY"), (elliptic, 29, "EC PRIVATE KEY")]
+        {
             let names = vec!["localhost".to_owned()];
             let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
             fs::write(files.path("c.pem"), certificate.pem()).unwrap();
             fs::write(files.path("k.pem"), key.serialize_pem()).unwrap();
             files.load("c.pem", "k.pem").unwrap();
-            // PKCS#8 is the older form behind 26 bytes that say which algorithm it is for.
-            let inner = BASE64_STANDARD.encode(&key.serialize_der()[26..]);
+            let inner = BASE64_STANDARD.encode(&key.serialize_der()[before..]);
             let pem = format!("-----BEGIN {label}-----\n{inner}\n-----END {label}-----\n");
             fs::write(files.path("k.pem"), pem).unwrap();
             files.load("c.pem", "k.pem").unwrap();

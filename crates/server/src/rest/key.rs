@@ -9,7 +9,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Shared, error, surface};
+use super::{Shared, error, surface, unread};
 use crate::access::{NotRenewed, Surface};
 
 const TOKEN: &str = "/token";
@@ -35,11 +35,8 @@ pub(super) async fn asked_for(
             shared.keyring.check(surface, authorization(request.headers()), Timestamp::now())
     {
         let (request, payload) = request.into_parts();
-        let mut refusal = error::invalid_key(&denied);
-        // Held until the answer is sent: of a body that nobody holds any more, actix would read on for
-        // as long as the client sends, instead of closing the connection.
-        refusal.extensions_mut().insert(payload);
-        return Ok(ServiceResponse::new(request, refusal).map_into_boxed_body());
+        let refusal = unread::answer(error::invalid_key(&denied), payload);
+        return Ok(ServiceResponse::new(request, refusal));
     }
     Ok(next.call(request).await?.map_into_boxed_body())
 }

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 mod predictions;
 pub(crate) mod socket;
 mod surface;
+mod unread;
 
 use std::io;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,7 @@ use serde_json::Value;
 
 use crate::support::http::{Answer, agent, answer};
 use crate::support::server::{TestServer, settings, shared};
-use crate::support::store::Store;
-use crate::tidy;
+use crate::support::store::{Store, repository};
 
 const INVALID: &str = "InvalidKeyException";
 
@@ -21,8 +22,8 @@ fn tokens(lifetime: Duration) -> Settings {
     Settings { access, ..settings() }
 }
 
-fn api_key(key: &str) -> Option<ApiKey> {
-    Some(ApiKey(key.to_owned()))
+fn api_key() -> ApiKey {
+    ApiKey("correct-horse".to_owned())
 }
 
 fn serve(settings: Settings) -> (Store, TestServer) {
@@ -210,7 +211,7 @@ fn an_expired_token_says_so_and_the_api_key_never_expires() {
 #[test]
 fn a_key_of_ones_own_is_good_everywhere() {
     let mut settings = tokens(Duration::ZERO);
-    settings.access.api_key = api_key("correct-horse");
+    settings.access.api_key = Some(api_key());
     let (_store, server) = serve(settings);
     for url in [server.inference("/ping"), server.management("/models")] {
         assert_eq!(with_key(&url, "correct-horse").status, 200);
@@ -222,7 +223,7 @@ fn a_key_of_ones_own_is_good_everywhere() {
 
 #[test]
 fn a_key_of_ones_own_is_asked_for_without_tokens() {
-    let access = Access { api_key: api_key("correct-horse"), ..Access::default() };
+    let access = Access { api_key: Some(api_key()), ..Access::default() };
     let (_store, server) = serve(Settings { access, ..settings() });
     assert!(!server.key_file().exists());
     for url in [server.inference("/ping"), server.management("/models")] {
@@ -310,9 +311,17 @@ fn a_key_file_that_cannot_be_written_fails_the_start() {
 /// With two providers in one build, rustls has no default and panics where one is needed.
 #[test]
 fn there_is_one_provider_of_cryptography() {
-    let metadata = tidy::metadata();
-    let needed = tidy::needed(&metadata);
-    assert!(needed.contains("rustls") && needed.contains("aws-lc-rs"), "the search finds nothing");
+    // Not `cargo metadata`, which also lists what a feature that is off would need.
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--edges", "all", "--prefix", "none", "--format", "{p}"])
+        .args(["--offline", "--manifest-path"])
+        .arg(repository("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let needed: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(needed.contains("rustls") && needed.contains("aws-lc-rs"), "{needed:?}");
     for other in ["ring", "openssl-sys", "native-tls"] {
         assert!(!needed.contains(other), "{other} is a second provider of cryptography");
     }

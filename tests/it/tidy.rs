@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 const FILE_LIMIT: usize = 500;
 
 /// What cargo knows of the workspace; the members of the JSON are those of `cargo metadata`.
-pub(crate) fn metadata() -> Value {
+fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
         .arg(repository("Cargo.toml"))
@@ -41,16 +41,6 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().unwrap_or_else(|| panic!("no {key} in {value}"))
-}
-
-/// Names of everything that some package is built or tested with. Cargo also lists what a feature that is
-/// off would need, which nothing points to.
-pub(crate) fn needed(metadata: &Value) -> BTreeSet<&str> {
-    let nodes = list(&metadata["resolve"], "nodes").iter();
-    let ids: BTreeSet<&str> =
-        nodes.flat_map(|node| list(node, "deps")).map(|needed| text(needed, "pkg")).collect();
-    let packages = list(metadata, "packages").iter();
-    packages.filter(|package| ids.contains(text(package, "id"))).map(|p| text(p, "name")).collect()
 }
 
 /// The packages of this workspace.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
 use ureq::http::StatusCode;
@@ -41,7 +41,11 @@ pub(super) fn download(
         reason: format!("{reason:#}"),
     };
     let io = |reason| FetchError::Io { url: url.into(), reason };
-    let mut source = open(url, allowed).map_err(failed)?;
+    let too_large = || failed(anyhow!("it is larger than {limit} bytes"));
+    let Source { mut reader, size } = open(url, allowed).map_err(failed)?;
+    if size.is_some_and(|size| size > limit) {
+        return Err(too_large());
+    }
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".download-")
@@ -49,17 +53,17 @@ pub(super) fn download(
         .tempfile_in(folder)
         .map_err(io)?;
     let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
+    let mut written = 0;
     loop {
-        let count = match source.read(&mut buffer) {
+        let count = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(failed(anyhow::Error::new(error).context("cut off"))),
+            Err(error) => return Err(failed(anyhow!(error).context("cut off"))),
         };
-        size += count as u64;
-        if size > limit {
-            return Err(failed(anyhow::anyhow!("it is larger than {limit} bytes")));
+        written += count as u64;
+        if written > limit {
+            return Err(too_large());
         }
         file.write_all(&buffer[..count]).map_err(io)?;
     }
@@ -75,7 +79,14 @@ pub(super) fn download(
     Ok(())
 }
 
-fn open(url: &str, allowed: &Allowed) -> Result<Box<dyn Read>> {
+/// An archive elsewhere, open.
+struct Source {
+    reader: Box<dyn Read>,
+    /// In bytes, where that is told beforehand.
+    size: Option<u64>,
+}
+
+fn open(url: &str, allowed: &Allowed) -> Result<Source> {
     // Readers of URLs disagree on these, and what was allowed must be what is fetched.
     let odd = |c: char| c == '\\' || c.is_whitespace() || c.is_control();
     ensure!(!url.contains(odd), "it holds a backslash, a space or a control character");
@@ -83,19 +94,20 @@ fn open(url: &str, allowed: &Allowed) -> Result<Box<dyn Read>> {
     if url.scheme() == "file" { local(&url) } else { over_http(url, allowed) }
 }
 
-fn local(url: &Url) -> Result<Box<dyn Read>> {
+fn local(url: &Url) -> Result<Source> {
     ensure!(
         url.host().is_none_or(|host| host == Host::Domain("localhost")),
         "a file URL with a host is not fetched; write file:///PATH"
     );
     let path = url.to_file_path().ok().context("it is no path")?;
     // Before it is opened: opening a pipe would wait for somebody to write into it.
-    ensure!(path.metadata()?.is_file(), "it is no file");
-    Ok(Box::new(File::open(path)?))
+    let found = path.metadata()?;
+    ensure!(found.is_file(), "it is no file");
+    Ok(Source { reader: Box::new(File::open(path)?), size: Some(found.len()) })
 }
 
 /// Follows redirects by hand: each must be allowed as the first URL was.
-fn over_http(mut url: Url, allowed: &Allowed) -> Result<Box<dyn Read>> {
+fn over_http(mut url: Url, allowed: &Allowed) -> Result<Source> {
     let agent = agent();
     for _ in 0..=MAX_REDIRECTS {
         ensure!(
@@ -105,7 +117,9 @@ fn over_http(mut url: Url, allowed: &Allowed) -> Result<Box<dyn Read>> {
         let response = agent.get(url.as_str()).call()?;
         let status = response.status();
         if status == StatusCode::OK {
-            return Ok(Box::new(response.into_body().into_reader()));
+            let body = response.into_body();
+            let size = body.content_length();
+            return Ok(Source { reader: Box::new(body.into_reader()), size });
         }
         let redirects = [301, 302, 303, 307, 308].contains(&status.as_u16());
         ensure!(redirects, "{} answers {status}", host(&url));
@@ -249,9 +263,15 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_limit_is_refused() {
-        let url = web(|_| found(&"a".repeat(1001)));
-        let message = refused(&format!("{url}/m.mar"), &[".*"]);
-        assert!(message.contains("larger than 1000 bytes"), "{message}");
+        let url = web(|path| match path {
+            // Told beforehand: nothing is sent.
+            "/told" => "HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n".into(),
+            _ => format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "a".repeat(1001)),
+        });
+        for path in ["told", "untold"] {
+            let message = refused(&format!("{url}/{path}"), &[".*"]);
+            assert!(message.contains("larger than 1000 bytes"), "{message}");
+        }
         let url = web(|_| found(&"a".repeat(1000)));
         fetch(&format!("{url}/m.mar"), &[".*"]).0.unwrap();
     }
@@ -271,6 +291,12 @@ mod tests {
         message("/nonsense");
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         refused(&format!("http://{nobody}/m.mar"), &[".*"]);
+    }
+
+    #[test]
+    fn https_wants_a_certificate_that_is_trusted() {
+        let url = web(|_| found("no TLS at all")).replace("http:", "https:");
+        refused(&format!("{url}/m.mar"), &[".*"]);
     }
 
     #[test]

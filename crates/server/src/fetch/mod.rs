@@ -23,6 +23,9 @@ const MAX_SIZE: u64 = 64 << 30;
 /// Longest URL that is looked at.
 const MAX_URL: usize = 4096;
 
+/// Longest name that file systems take.
+const MAX_NAME: usize = 255;
+
 /// An archive that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
@@ -149,7 +152,8 @@ fn file_name(url: &str) -> Option<&str> {
     let name = url.rsplit('/').next().unwrap_or_default();
     let plain = decoded(name);
     let odd = |c: char| matches!(c, '/' | '\\') || c.is_control();
-    (!plain.is_empty() && !plain.starts_with('.') && !plain.contains(odd)).then_some(name)
+    let fits = !plain.is_empty() && name.len() <= MAX_NAME;
+    (fits && !plain.starts_with('.') && !plain.contains(odd)).then_some(name)
 }
 
 /// Without percent signs, however many times they were encoded.
@@ -243,6 +247,7 @@ mod tests {
             ".hidden",
             "none.mar",
             "s3://bucket/m.mar",
+            &"a".repeat(256),
             &"a".repeat(5000),
         ] {
             not_found(url, &store);
@@ -262,6 +267,8 @@ mod tests {
         not_found(&url("bad/m.mar"), &store);
         not_found(&url("good/../bad/m.mar"), &store);
         not_found(&url("good/m.marx"), &store);
+        not_found(&url("good/.mar"), &store);
+        not_found(&url("good/"), &store);
         not_found("http://127.0.0.1/good/m.mar", &store);
         let off = ModelStore { allowed_urls: Vec::new(), ..store.clone() };
         not_found(&url("good/m.mar"), &off);

@@ -266,7 +266,9 @@ fn on_a_shared_address_every_path_takes_one_key() {
         refusal(&server, &with_key(&url, &inference));
     }
     // The model's own: answered by inference's routes, found there or not.
-    refusal(&server, &with_key(&server.inference("/models/m/invoke"), &management));
+    for path in ["/models/m/invoke", "/models//m/invoke"] {
+        refusal(&server, &with_key(&server.inference(path), &management));
+    }
     let invoked = with_key(&server.inference("/models/m/invoke"), &inference);
     assert!(!String::from_utf8_lossy(&invoked.body).contains(INVALID));
     assert_eq!(with_key(&server.inference("/nothing"), &inference).error().0, 404);

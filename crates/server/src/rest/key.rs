@@ -17,12 +17,10 @@ const TOKEN: &str = "/token";
 /// Finds the surface that a request is for and refuses it where its key is not that surface's: before
 /// routing, so that without a key nobody learns which paths there are.
 pub(super) async fn asked_for(
+    shared: web::Data<Shared>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
-        return Ok(next.call(request).await?.map_into_boxed_body());
-    };
     // As the router sees the path, percent signs decoded: what is asked for here must be what answers.
     let path = request.match_info().as_str();
     let surface = surface::of(path, &shared.surfaces);

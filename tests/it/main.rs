@@ -7,12 +7,16 @@
 
 mod support;
 
+/// Tokens and keys: which opens what, until when.
+mod access;
 /// Requests that share a forward pass.
 mod batching;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
 /// Start-up, health, draining, recovery of a worker that went down.
 mod life_cycle;
+/// Addresses: three or shared ones, Unix sockets, TLS.
+mod listeners;
 /// What the management port tells.
 mod management;
 /// The program itself: start, stop, signals, kills. Needs libtorch for a model that serves.

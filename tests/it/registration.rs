@@ -319,3 +319,55 @@ fn the_archives_own_settings_and_its_files_come_and_go_with_the_model() {
     assert!(!unpacked.exists());
     assert!(Path::new(store.path()).join("m-1.0").exists(), "the store keeps its own");
 }
+
+#[test]
+fn an_archive_from_an_allowed_url_comes_into_the_store_and_goes_with_its_model() {
+    let elsewhere = Store::new();
+    let folder = elsewhere.fake("m", "1.0", "echo");
+    let broken = elsewhere.fake("broken", "1.0", "broken");
+    for (folder, name) in [(&folder, "m.mar"), (&broken, "broken.mar")] {
+        zip(folder, &elsewhere.path().join(name));
+    }
+    let store = Store::new();
+    let mut settings = settings();
+    settings.store.allowed_urls = vec![format!("file://{}/.*", elsewhere.path().display())];
+    let (server, _control) = TestServer::managed_with(settings, &store);
+    let url = |name: &str| format!("file://{}/{name}", elsewhere.path().display());
+    let here = |name: &str| store.path().join(name).exists();
+
+    let registered =
+        register(&server, &format!("url={}&initial_workers=1&handler=echo", url("m.mar")));
+    assert_eq!(registered.status, 200, "{}", registered.text());
+    assert!(here("m.mar"));
+    assert_eq!(get(&server.management("/models")).json()["models"][0]["modelUrl"], url("m.mar"));
+    assert_eq!(post(&server.inference("/predictions/m"), b"x").text(), "x");
+    let again = register(&server, &format!("url={}", url("m.mar")));
+    let message = refused(&again, 500, "InternalServerException");
+    assert!(message.contains("m.mar already exists"), "{message}");
+    assert_eq!(delete(&server.management("/models/m")).status, 200);
+    assert!(!here("m.mar"), "what was fetched goes with its model");
+
+    let failed =
+        register(&server, &format!("url={}&initial_workers=1&handler=echo", url("broken.mar")));
+    assert_eq!(failed.status, 500);
+    assert!(!here("broken.mar"), "so that it can be tried again");
+    refused(&register(&server, "url=file:///etc/m.mar"), 404, "ModelNotFoundException");
+    let gone = register(&server, &format!("url={}", url("missing.mar")));
+    refused(&gone, 400, "DownloadArchiveException");
+}
+
+/// Packs a folder archive into a `.mar`.
+fn zip(folder: &Path, mar: &Path) {
+    let packed = mar::PackOptions {
+        model_name: mar.file_stem().unwrap().to_str().unwrap().into(),
+        version: "1.0".into(),
+        // Packing knows no handler of a test's own.
+        handler: "tensor".into(),
+        serialized_file: Some(folder.join("weights.fake")),
+        config_file: Some(folder.join("model-config.yaml")),
+        runtime: "python".into(),
+        export_path: mar.parent().unwrap().into(),
+        ..mar::PackOptions::default()
+    };
+    mar::pack(&packed, &mut |_, _| ()).unwrap();
+}

@@ -1,41 +1,86 @@
 //! One running server: bound listeners over one engine, from the first request to the last.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Result;
+use futures_util::future::join_all;
+use jiff::Timestamp;
 use mar_engine::Engine;
 
-use crate::rest::{self, Listener};
+use crate::access::{Keyring, Surface};
+use crate::rest::{self, Listener, Shared, plan, socket};
 use crate::settings::Settings;
+use crate::{fetch, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
 pub struct Server {
     engine: Arc<Engine>,
-    settings: Settings,
-    inference: Listener,
-    management: Listener,
+    keyring: Arc<Keyring>,
+    listeners: Vec<Listener>,
+    grace_period: Duration,
 }
 
 impl Server {
-    /// Binds the addresses and begins to answer. Needs a tokio runtime around it.
+    /// Binds the addresses and begins to answer. Tokens, where they are asked for, are written into
+    /// `key_file.json` in the current folder. Needs a tokio runtime around it.
     ///
     /// # Errors
-    /// Where an address is taken or not this machine's; the message names it.
-    pub fn bind(settings: &Settings, engine: Arc<Engine>) -> io::Result<Self> {
-        let inference = rest::inference(settings, Arc::clone(&engine))?;
-        let management = rest::management(settings, Arc::clone(&engine))?;
-        Ok(Self { engine, settings: settings.clone(), inference, management })
+    /// Where an address is taken or not this machine's, a certificate or a key is of no use, or a
+    /// file cannot be written; the message names it.
+    pub fn bind(settings: &Settings, engine: Arc<Engine>) -> Result<Self> {
+        Self::bind_in(settings, engine, Path::new("."))
+    }
+
+    /// As [`Server::bind`], with `key_file.json` in a folder.
+    ///
+    /// # Errors
+    /// Those of [`Server::bind`].
+    pub fn bind_in(settings: &Settings, engine: Arc<Engine>, keys: &Path) -> Result<Self> {
+        fetch::check(&settings.store)?;
+        let tls = tls::of(settings)?;
+        let mut open = Vec::new();
+        for site in plan::sites(settings)? {
+            let socket = socket::open(&site.endpoint)?;
+            open.push((site, socket));
+        }
+        // Once the addresses are this server's own: the file of one that runs is not written over.
+        let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
+        let shared_settings = Arc::new(settings.clone());
+        let mut listeners = Vec::new();
+        for (site, socket) in open {
+            let shared = Shared {
+                engine: Arc::clone(&engine),
+                settings: Arc::clone(&shared_settings),
+                keyring: Arc::clone(&keyring),
+                surfaces: site.surfaces.clone(),
+            };
+            listeners.push(rest::answer(settings, shared, (site, socket), tls.as_ref())?);
+        }
+        Ok(Self { engine, keyring, listeners, grace_period: settings.grace_period })
     }
 
     /// Where predictions answer, with the real port where 0 was asked for.
     pub fn inference_url(&self) -> &str {
-        &self.inference.url
+        self.url(Surface::Inference).unwrap_or_default()
     }
 
     /// Where `/models` answers.
     pub fn management_url(&self) -> &str {
-        &self.management.url
+        self.url(Surface::Management).unwrap_or_default()
+    }
+
+    /// Where `/metrics` answers, if it does.
+    pub fn metrics_url(&self) -> Option<&str> {
+        self.url(Surface::Metrics)
+    }
+
+    /// The address of a surface; one of its own before one that it shares.
+    fn url(&self, surface: Surface) -> Option<&str> {
+        let serving = self.listeners.iter().filter(|l| l.surfaces.contains(&surface));
+        serving.min_by_key(|listener| listener.surfaces.len()).map(|l| l.url.as_str())
     }
 
     /// The engine behind the listeners.
@@ -49,11 +94,18 @@ impl Server {
     /// # Errors
     /// Where the grace period was not enough.
     pub async fn shut_down(self) -> Result<(), usize> {
-        let drained = self.engine.drain(self.settings.grace_period).await;
+        let drained = self.engine.drain(self.grace_period).await;
         // The answers are written by now, or the time for them is over.
         let graceful = drained.is_ok();
-        tokio::join!(self.inference.handle.stop(graceful), self.management.handle.stop(graceful));
+        join_all(self.listeners.iter().map(|listener| listener.handle.stop(graceful))).await;
         self.engine.remove_files();
         drained
+    }
+}
+
+impl Drop for Server {
+    /// However the server ends, its keys do not stay behind.
+    fn drop(&mut self) {
+        self.keyring.remove_file();
     }
 }

@@ -222,3 +222,15 @@ fn a_handler_that_panics_once_in_ten_requests_spoils_no_other() {
         workers.len() == 2 && workers.iter().all(|worker| worker.state == WorkerState::Ready)
     });
 }
+
+#[test]
+fn a_lost_device_makes_the_server_unhealthy_and_is_told_of() {
+    let (_store, server, _control) = serve("echo", "{}");
+    assert_eq!(server.engine.lost_device(), None);
+    let (code, class, _) = post(&server.inference("/predictions/m"), b"lose the device").error();
+    assert_eq!((code, class.as_str()), (500, "InternalServerException"));
+    until(|| server.engine.lost_device().is_some());
+    assert_eq!(get(&server.inference("/ping")).status, 500);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(server.engine.device_lost()), mar_engine::Device::Cpu);
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mar::Archive;
-use mar_handler::{Error, ErrorCode, Registration, Request, Response, Result, Runtime};
+use mar_handler::{Device, Error, ErrorCode, Registration, Request, Response, Result, Runtime};
 
 use crate::batch::BatchPolicy;
 use crate::config::{EngineConfig, Overrides};
@@ -372,6 +372,25 @@ impl Engine {
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
     pub fn version(&self, name: &str, version: Option<&str>) -> Result<Arc<ModelVersion>> {
         self.registry.version(name, version)
+    }
+
+    /// The device that answers nothing any more, if there is one: the process has to start anew.
+    pub fn lost_device(&self) -> Option<Device> {
+        *self.workshop.lost().borrow()
+    }
+
+    /// Returns once a device is lost.
+    pub async fn device_lost(&self) -> Device {
+        let mut lost = self.workshop.lost();
+        loop {
+            if let Some(device) = *lost.borrow_and_update() {
+                return device;
+            }
+            if lost.changed().await.is_err() {
+                // The engine has gone, and with it every device's workers.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// How many requests are on their way.

@@ -155,6 +155,9 @@ impl Model for FakeModel {
         if asks("fail in forward") {
             return Err(Error::new(ErrorCode::PredictionFailed, "the model failed: as asked"));
         }
+        if asks("lose the device") {
+            return Err(Error::new(ErrorCode::DeviceLost, "the model failed: CUDA error"));
+        }
         if asks("run out of memory") {
             return Err(Error::new(ErrorCode::OutOfMemory, "the model failed: out of memory"));
         }

@@ -33,6 +33,7 @@ fn http(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::PredictionFailed => (StatusCode::SERVICE_UNAVAILABLE, "InternalServerException"),
         ErrorCode::WorkerDied => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
         ErrorCode::OutOfMemory => (StatusCode::INSUFFICIENT_STORAGE, "InternalServerException"),
+        ErrorCode::DeviceLost => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
     }
 }

@@ -28,5 +28,7 @@ async fn ping(shared: web::Data<Shared>) -> HttpResponse {
 
 fn healthy(engine: &Engine) -> bool {
     let serves = |state| matches!(state, VersionState::Loading | VersionState::Ready);
-    !engine.is_draining() && engine.models().iter().all(|(_, m)| serves(m.default.state()))
+    !engine.is_draining()
+        && engine.lost_device().is_none()
+        && engine.models().iter().all(|(_, m)| serves(m.default.state()))
 }

@@ -28,6 +28,9 @@ mod recovery;
 mod registration;
 /// How workers come and go, and where they run.
 mod scaling;
+/// Half a minute of everything at once. Once is enough, so not again where libtorch is there.
+#[cfg(not(feature = "torch"))]
+mod soak;
 /// Which crate may know which, and how large a file may be.
 mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.

@@ -7,15 +7,25 @@
 
 mod support;
 
+/// Whether the server lives and is ready, and what it says where it is not.
+mod health;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
+/// Many instances in one request, as KServe and TensorFlow Serving send them.
+mod kserve_v1;
 /// Start-up, health, draining, recovery of a worker that went down.
 mod life_cycle;
 /// What the management port tells.
 mod management;
+/// The descriptions of the ports, against the ports.
+mod openapi;
+/// Every path of the inference port, every form of a body, and what a handler is told.
+mod predict_routes;
 /// The program itself: start, stop, signals, kills. Needs libtorch for a model that serves.
 #[cfg(feature = "torch")]
 mod process;
+/// SageMaker's paths, and how they choose a model.
+mod sagemaker;
 /// Which crate may know which, and how large a file may be.
 mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.

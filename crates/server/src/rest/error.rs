@@ -57,7 +57,8 @@ pub(crate) fn log_failure(error: &Error, model: &str, request_id: &str) {
     log::debug!("{model}: {error:?} {request_id}");
 }
 
-fn body(status: StatusCode, class: &str, message: &str) -> HttpResponse {
+/// An error of a class that TorchServe's clients know.
+pub(crate) fn body(status: StatusCode, class: &str, message: &str) -> HttpResponse {
     json::response(status, &Body { code: status.as_u16(), r#type: class, message })
 }
 

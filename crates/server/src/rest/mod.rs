@@ -4,9 +4,13 @@ mod body;
 mod common;
 mod error;
 mod health;
+mod inference;
+mod instances;
 mod json;
 mod management;
+mod openapi;
 mod predictions;
+mod sagemaker;
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use mar_engine::Engine;
 
-use crate::settings::{Address, Endpoint, Settings};
+use crate::settings::{Address, Endpoint, Envelope, Settings};
 
 /// What every request handler is given.
 #[derive(Clone, Debug)]
@@ -25,6 +29,10 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     /// Largest request body, bytes.
     pub(crate) max_request_size: usize,
+    /// Largest body of a prediction's response, bytes.
+    pub(crate) max_response_size: usize,
+    /// How a JSON body wraps the inputs of predictions.
+    pub(crate) envelope: Envelope,
 }
 
 /// An address that is being answered.
@@ -37,15 +45,15 @@ pub(crate) struct Listener {
 
 /// Predictions and health.
 pub(crate) fn inference(settings: &Settings, engine: Arc<Engine>) -> io::Result<Listener> {
-    listen(settings, engine, &settings.inference, |config| {
-        health::mount(config);
-        predictions::mount(config);
-    })
+    listen(settings, engine, &settings.inference, inference::mount)
 }
 
 /// What is loaded.
 pub(crate) fn management(settings: &Settings, engine: Arc<Engine>) -> io::Result<Listener> {
-    listen(settings, engine, &settings.management, management::mount)
+    listen(settings, engine, &settings.management, |config| {
+        openapi::mount(config, openapi::management);
+        management::mount(config);
+    })
 }
 
 fn listen(
@@ -54,7 +62,12 @@ fn listen(
     endpoint: &Endpoint,
     mount: fn(&mut web::ServiceConfig),
 ) -> io::Result<Listener> {
-    let shared = Shared { engine, max_request_size: settings.max_request_size };
+    let shared = Shared {
+        engine,
+        max_request_size: settings.max_request_size,
+        max_response_size: settings.max_response_size,
+        envelope: settings.envelope,
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = HttpServer::new(move || {
         App::new()

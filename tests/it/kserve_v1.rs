@@ -155,6 +155,23 @@ fn more_instances_than_the_queue_takes_wait_their_turn() {
 }
 
 #[test]
+fn one_request_leaves_places_to_others() {
+    let mut settings = settings();
+    settings.engine.defaults.job_queue_size = 8;
+    let (_store, server, control) = serving(settings, "gated");
+    let url = server.inference(PREDICT);
+    let call = thread::spawn(move || post(&url, br#"{"instances": [0, 1, 2, 3, 4, 5, 6, 7]}"#));
+    control.entered.recv().unwrap();
+    // All places that one request takes are taken before its first instance is at the model.
+    let version = server.engine.version("m", None).unwrap();
+    assert_eq!(version.queue_load(), (3, 5), "one at the model, three of eight places taken");
+    for _ in 0..8 {
+        control.release_one();
+    }
+    assert_eq!(call.join().unwrap().status, 200);
+}
+
+#[test]
 fn instances_are_at_the_worker_side_by_side() {
     let (_store, server, control) = serving(settings(), "gated");
     let url = server.inference(PREDICT);

@@ -216,6 +216,14 @@ fn what_http_cannot_carry_is_the_handlers_error() {
 }
 
 #[test]
+fn a_handlers_type_is_sent_once() {
+    let (_store, server) = serving();
+    let told = post(&server.inference("/predictions/m"), b"give the type twice");
+    let types: Vec<_> = told.headers.get_all("content-type").iter().collect();
+    assert_eq!(types, ["text/plain"]);
+}
+
+#[test]
 fn an_answer_without_a_body_leaves_the_connection_in_order() {
     let (_store, server) = serving();
     let mut stream = TcpStream::connect(server.inference_address()).unwrap();

@@ -163,6 +163,10 @@ impl Handler for Echo {
                 headers: vec![("x-pot".into(), "brown\r\nx-smuggled: yes".into())],
                 ..Response::bytes("text/plain", "")
             }),
+            "give the type twice" => Ok(Response {
+                headers: vec![("Content-Type".into(), "text/csv".into())],
+                ..Response::bytes("text/plain", "")
+            }),
             "say it as text" => Ok(Response::bytes("text/plain", "it")),
             _ => {
                 let body = [self.prefix.as_bytes(), echoed].concat();

@@ -72,7 +72,8 @@ pub(super) async fn predict(
 ) -> Result<HttpResponse, HttpResponse> {
     let version = asked.shared.engine.version(asked.model, asked.version);
     let version = version.map_err(|error| asked.refused(&error))?;
-    // As many at once as the queue has room for: this request alone never overfills it.
+    // At most half of what the queue has room for at once: one request never fills it, however many
+    // instances it holds, and leaves places to others.
     let (_, room) = version.queue_load();
     let limit = asked.shared.max_response_size;
     let answers = stream::iter(instances.iter().enumerate())
@@ -84,7 +85,7 @@ pub(super) async fn predict(
             let answered = answered.map_err(|error| asked.refused(&numbered(index, &error)));
             answered.map(|answered| (index, answered))
         })
-        .buffered(room.max(1));
+        .buffered((room / 2).max(1));
     let start = (START.to_vec(), Timing::default());
     let (mut body, timing) = std::pin::pin!(answers)
         .try_fold(start, async |(mut body, timing), (index, answered)| {

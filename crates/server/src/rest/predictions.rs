@@ -150,15 +150,20 @@ fn answer(response: Response, limit: usize) -> Result<HttpResponse, Error> {
         fault(format!("the handler answered with {}, which is no status", response.status))
     })?;
     let mut answer = HttpResponse::new(status);
-    let content_type = response.content_type.map(|value| (CONTENT_TYPE.to_string(), value));
-    for (name, value) in response.headers.into_iter().chain(content_type) {
+    let typed = response.content_type.map(|value| (CONTENT_TYPE.to_string(), value));
+    for (name, value) in response.headers.into_iter().chain(typed) {
         let (Ok(key), Ok(text)) = (HeaderName::try_from(&name), HeaderValue::try_from(&value))
         else {
             return Err(fault(format!(
                 "the handler set the header {name:?} to {value:?}, which HTTP cannot carry"
             )));
         };
-        answer.headers_mut().append(key, text);
+        // There is one type, and the response's own comes last.
+        if key == CONTENT_TYPE {
+            answer.headers_mut().insert(key, text);
+        } else {
+            answer.headers_mut().append(key, text);
+        }
     }
     // These two have no body, whatever the handler made; bytes after them would be taken for the next answer.
     let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

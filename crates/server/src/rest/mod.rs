@@ -4,12 +4,16 @@ mod body;
 mod common;
 pub(crate) mod error;
 mod health;
+mod inference;
+mod instances;
 mod json;
 mod key;
 mod management;
 mod metrics;
+mod openapi;
 pub(crate) mod plan;
 mod predictions;
+mod sagemaker;
 pub(crate) mod socket;
 mod surface;
 mod unread;
@@ -62,15 +66,16 @@ pub(crate) struct Listener {
 /// The routes of a surface.
 fn routes(surface: Surface) -> fn(&mut web::ServiceConfig) {
     match surface {
-        Surface::Inference => |config| {
-            health::mount(config);
-            predictions::mount(config);
-        },
+        Surface::Inference => inference::mount,
         Surface::Management => |config| {
             key::mount(config);
+            openapi::mount(config, openapi::management);
             management::mount(config);
         },
-        Surface::Metrics => metrics::mount,
+        Surface::Metrics => |config| {
+            openapi::mount(config, openapi::metrics);
+            metrics::mount(config);
+        },
     }
 }
 

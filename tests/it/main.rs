@@ -7,6 +7,8 @@
 
 mod support;
 
+/// What the server is told, and by whom: files, flags, variables.
+mod configuration;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
 /// Start-up, health, draining, recovery of a worker that went down.

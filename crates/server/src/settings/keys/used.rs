@@ -1,0 +1,355 @@
+//! The keys that do something, and what.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::{Action, Key};
+use crate::settings::address::{Ports, endpoint};
+use crate::settings::draft::Draft;
+use crate::settings::models::{Zero, from_json};
+use crate::settings::{Envelope, LogFormat, MetricsMode, snapshot, url_pattern};
+
+/// Every key that sets a part of the settings.
+pub(crate) const USED: &[Key] = &[
+    used(
+        "inference_address",
+        "http://127.0.0.1:8080",
+        "where predictions and `/ping` answer",
+        |d, text| {
+            d.settings.inference = endpoint(text, Ports { http: 80, https: 443 })?;
+            Ok(())
+        },
+    ),
+    used("management_address", "http://127.0.0.1:8081", "where `/models` answers", |d, text| {
+        d.settings.management = endpoint(text, Ports { http: 8081, https: 8444 })?;
+        Ok(())
+    }),
+    used("metrics_address", "http://127.0.0.1:8082", "where `/metrics` answers", |d, text| {
+        d.settings.metrics = endpoint(text, Ports { http: 8082, https: 8445 })?;
+        Ok(())
+    }),
+    used("model_store", "(required)", "the folder that holds the archives", |d, text| {
+        d.model_store = path(text);
+        Ok(())
+    }),
+    used(
+        "load_models",
+        "(none)",
+        "what to load: `all`, `FILE` or `NAME=FILE`, separated by commas",
+        |d, text| {
+            text.clone_into(&mut d.load_models);
+            Ok(())
+        },
+    ),
+    used(
+        "models",
+        "(none)",
+        "JSON: workers, batching and time-outs by model and version",
+        |d, text| {
+            d.listed = from_json(json(text)?, Zero::SaysNothing)?;
+            Ok(())
+        },
+    )
+    .in_file_only(),
+    used(
+        "model_snapshot",
+        "(none)",
+        "JSON: the models of an earlier run, loaded instead of `load_models`",
+        |d, text| {
+            d.snapshot = Some(snapshot::models(json(text)?)?);
+            Ok(())
+        },
+    )
+    .in_file_only(),
+    used(
+        "default_workers_per_model",
+        "0",
+        "workers of a model that says nothing of them; 0 is one a GPU, without GPUs one",
+        |d, text| {
+            d.settings.engine.defaults.workers = Some(at_least(text, 0)?).filter(|n| *n > 0);
+            Ok(())
+        },
+    ),
+    used(
+        "default_response_timeout",
+        "120",
+        "seconds from a request's arrival to its answer, and for a batch on a worker",
+        |d, text| {
+            d.settings.engine.defaults.response_timeout = seconds(text)?;
+            Ok(())
+        },
+    ),
+    used("default_startup_timeout", "120", "seconds for a worker to load its model", |d, text| {
+        d.settings.engine.defaults.startup_timeout = seconds(text)?;
+        Ok(())
+    }),
+    used(
+        "unregister_model_timeout",
+        "120",
+        "seconds for the requests of an unregistered model to end",
+        |d, text| {
+            d.settings.engine.unload_timeout = seconds(text)?;
+            Ok(())
+        },
+    ),
+    used("job_queue_size", "100", "requests a model lets wait; one more gets 503", |d, text| {
+        d.settings.engine.defaults.job_queue_size = at_least(text, 1)?;
+        Ok(())
+    }),
+    used(
+        "max_request_size",
+        "6553500",
+        "bytes of a request body; a larger one gets 413",
+        |d, text| {
+            d.settings.max_request_size = at_least(text, 1)?;
+            Ok(())
+        },
+    ),
+    used("max_response_size", "6553500", "bytes of an answer's body", |d, text| {
+        d.settings.max_response_size = at_least(text, 1)?;
+        Ok(())
+    }),
+    used("number_of_gpu", "(all)", "GPUs to use at most", |d, text| {
+        d.settings.engine.max_cuda_devices = Some(at_least(text, 0)?);
+        Ok(())
+    }),
+    used(
+        "default_service_handler",
+        "(none)",
+        "the handler of archives that name none",
+        |d, text| {
+            d.settings.engine.default_handler = words(text);
+            Ok(())
+        },
+    ),
+    used(
+        "service_envelope",
+        "body",
+        "`body`: the body is the input; `json` or `kserve`: `{\"instances\": [...]}`",
+        |d, text| {
+            d.settings.envelope = match text {
+                "" | "body" => Envelope::None,
+                "json" | "kserve" => Envelope::Instances,
+                "kservev2" => bail!("kservev2 is not supported yet; use body, json or kserve"),
+                _ => bail!("not body, json or kserve"),
+            };
+            Ok(())
+        },
+    ),
+    used(
+        "metrics_mode",
+        "prometheus",
+        "`prometheus`: figures on `/metrics`; `log`: in the log; `legacy`: three on `/metrics`, the rest \
+         in the log",
+        |d, text| {
+            d.settings.measuring.mode = match text.to_ascii_lowercase().as_str() {
+                "prometheus" => MetricsMode::Prometheus,
+                "log" => MetricsMode::Log,
+                "legacy" => MetricsMode::Legacy,
+                _ => bail!("not prometheus, log or legacy"),
+            };
+            Ok(())
+        },
+    ),
+    used("enable_metrics_api", "true", "whether there is `/metrics` at all", |d, text| {
+        d.settings.measuring.endpoint = switch(text)?;
+        Ok(())
+    }),
+    used(
+        "disable_system_metrics",
+        "false",
+        "`true`: the machine's own figures are not read",
+        |d, text| {
+            d.settings.measuring.system = !switch(text)?;
+            Ok(())
+        },
+    ),
+    used(
+        "metric_time_interval",
+        "60",
+        "seconds between two readings of the machine's figures",
+        |d, text| {
+            d.settings.measuring.interval = seconds(text)?;
+            Ok(())
+        },
+    )
+    .in_file_only(),
+    used(
+        "allowed_urls",
+        "(none)",
+        "regular expressions, separated by commas, of the URLs that archives may be registered from",
+        |d, text| {
+            let patterns = text.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
+            d.settings.store.allowed_urls = patterns.map(str::to_owned).collect();
+            for pattern in &d.settings.store.allowed_urls {
+                url_pattern(pattern)?;
+            }
+            Ok(())
+        },
+    ),
+    used(
+        "use_env_allowed_urls",
+        "false",
+        "whether `TS_ALLOWED_URLS` counts, beside `enable_envvars_config`",
+        |_, text| switch(text).map(drop),
+    )
+    .in_file_only(),
+    used(
+        "enable_envvars_config",
+        "false",
+        "whether environment variables `TS_<KEY>` count",
+        |_, text| switch(text).map(drop),
+    )
+    .in_file_only(),
+    used(
+        "cors_allowed_origin",
+        "(none)",
+        "`access-control-allow-origin` of every answer",
+        |d, text| {
+            d.settings.cors.origin = header(text)?;
+            Ok(())
+        },
+    ),
+    used(
+        "cors_allowed_methods",
+        "(none)",
+        "`access-control-allow-methods` of every answer",
+        |d, text| {
+            d.settings.cors.methods = header(text)?;
+            Ok(())
+        },
+    ),
+    used(
+        "cors_allowed_headers",
+        "(none)",
+        "`access-control-allow-headers` of every answer",
+        |d, text| {
+            d.settings.cors.headers = header(text)?;
+            Ok(())
+        },
+    ),
+    used("private_key_file", "(none)", "PEM file of the key for `https` addresses", |d, text| {
+        d.private_key_file = path(text);
+        Ok(())
+    }),
+    used("certificate_file", "(none)", "PEM file of the certificate and its chain", |d, text| {
+        d.certificate_file = path(text);
+        Ok(())
+    }),
+    used(
+        "disable_token_authorization",
+        "(no tokens)",
+        "`false`: TorchServe's tokens are made and asked for; `true`: they are not, and addresses that \
+         other machines can reach are meant to be open",
+        |d, text| {
+            d.disable_tokens = Some(switch(text)?);
+            Ok(())
+        },
+    ),
+    used(
+        "token_expiration_min",
+        "60",
+        "minutes that a token lives; fractions are allowed",
+        |d, text| {
+            let minutes: f64 = text.parse().ok().context("not a number of minutes")?;
+            let life =
+                Duration::try_from_secs_f64(minutes * 60.0).context("not a number of minutes")?;
+            ensure!(!life.is_zero(), "not more than 0");
+            d.token_life = life;
+            Ok(())
+        },
+    ),
+    used(
+        "enable_model_api",
+        "false",
+        "whether models may be registered and unregistered over the network",
+        |d, text| {
+            d.settings.access.model_api = switch(text)?;
+            Ok(())
+        },
+    ),
+    used(
+        "api_key_file",
+        "(none)",
+        "file of a key that is always good, beside the tokens",
+        |d, text| {
+            d.api_key_file = path(text);
+            Ok(())
+        },
+    ),
+    used(
+        "grace_period",
+        "30",
+        "seconds that requests under way may take to finish at the end",
+        |d, text| {
+            d.settings.grace_period = Duration::from_secs(at_least(text, 0)?);
+            Ok(())
+        },
+    ),
+    used(
+        "log_format",
+        "text",
+        "`text`, `json` (an object a line) or `torchserve` (its access log's lines)",
+        |d, text| {
+            d.settings.log_format = match text {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                "torchserve" => LogFormat::TorchServe,
+                _ => bail!("not text, json or torchserve"),
+            };
+            Ok(())
+        },
+    ),
+    used("strict", "false", "whether a model that does not load ends the server", |d, text| {
+        d.settings.strict = switch(text)?;
+        Ok(())
+    }),
+];
+
+const fn used(
+    name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+    set: fn(&mut Draft, &str) -> Result<()>,
+) -> Key {
+    Key { name, default, meaning, by_variable: true, action: Action::Set(set) }
+}
+
+fn at_least<T: FromStr + PartialOrd + From<u8>>(text: &str, least: u8) -> Result<T> {
+    let number = text.parse().ok().filter(|number| *number >= T::from(least));
+    number.with_context(|| format!("not a whole number of at least {least}"))
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::from_secs(at_least(text, 1)?))
+}
+
+fn switch(text: &str) -> Result<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => bail!("not true or false"),
+    }
+}
+
+fn words(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    words(text).map(PathBuf::from)
+}
+
+/// A header's value: what does not fit into one would otherwise be missed at every answer.
+fn header(text: &str) -> Result<Option<String>> {
+    ensure!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "not plain ASCII");
+    Ok(words(text))
+}
+
+fn json(text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|error| anyhow::anyhow!("not JSON: {error}"))
+}

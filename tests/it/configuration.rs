@@ -1,7 +1,9 @@
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A folder with a model store and, beside it, whatever a test configures.
@@ -194,6 +196,24 @@ fn a_real_start_says_the_same_and_checks_before_it_does_anything() {
         Checked::of(&output).refused(&["job_queue_size = 0", "config.properties:1"]);
     }
     assert!(!place.path("logs").exists(), "nothing is written");
+}
+
+#[test]
+fn a_server_that_starts_tells_once_what_is_not_used() {
+    let free = "http://127.0.0.1:0";
+    let place = Place::with(&format!(
+        "inference_address={free}\nmanagement_address={free}\nmetrics_address={free}\nvmargs=-Xmx1g"
+    ));
+    let mut command = place.command(&["--foreground", "--ncs"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let said = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let started = said.into_iter().any(|line| line == "Model server started.");
+    kill_process(Pid::from_child(&server), Signal::TERM).ok();
+    let Checked { status, err, .. } = Checked::of(&server.wait_with_output().unwrap());
+    assert!(started && status == Some(0), "{err}");
+    let warning = "warning: not used: vmargs (config.properties:4): there is no JVM";
+    assert_eq!(err.matches(warning).count(), 1, "{err}");
 }
 
 #[test]

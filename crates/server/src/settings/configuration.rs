@@ -113,7 +113,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::settings::{ApiKey, Endpoint, LogFormat, MetricsMode, ModelSource};
+    use crate::settings::snapshot::{self, Kind};
+    use crate::settings::{ApiKey, Endpoint, Listed, LogFormat, MetricsMode, ModelSource};
 
     /// A folder with an empty model store `store` and these lines as `config.properties`.
     fn place(lines: &str) -> (TempDir, Surroundings) {
@@ -285,10 +286,22 @@ mod tests {
     fn a_snapshot_repeats_what_was_set_and_no_secret() {
         let lines = "job_queue_size=7\nkeystore_pass=changeit\nvmargs=-Xmx1g\nload_models=all\n";
         let (folder, around) = place(lines);
-        let effective = read(&CommandLine::default(), &around).unwrap().settings.effective;
+        let first = read(&CommandLine::default(), &around).unwrap().settings;
         let store = folder.path().join("store").display().to_string();
         let expected = [("job_queue_size", "7"), ("model_store", &store), ("vmargs", "-Xmx1g")];
-        assert_eq!(effective, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(first.effective, expected);
+
+        // And the next start goes on from it.
+        std::fs::write(folder.path().join("store/m.mar"), "").unwrap();
+        let listed = Listed { mar_name: Some("m.mar".into()), ..Listed::default() };
+        let models = [("m".to_owned(), [("1.0".to_owned(), listed)].into())].into();
+        let logs = first.snapshots.unwrap();
+        snapshot::write(&logs, Kind::Shutdown, &first.effective, &models).unwrap();
+        let next = read(&CommandLine::default(), &around).unwrap().settings;
+        assert_eq!(next.effective, expected);
+        assert_eq!((next.engine.defaults.job_queue_size, next.store.listed), (7, models));
+        assert_eq!(next.models[0].path, folder.path().join("store/m.mar"));
     }
 
     #[test]

@@ -144,7 +144,8 @@ pub(crate) fn merge(
             .given
             .insert(known(key)?.name, Given { value: value.clone(), source: Source::Flag(name) });
     }
-    for key in keys::all() {
+    let does_nothing = |key: &Key| matches!(key.action, Action::Ignore) && !key.by_variable;
+    for key in keys::all().filter(|key| !does_nothing(key)) {
         let variable = key.variable();
         if let Some(value) = around.variable(&variable) {
             match why_not(key, environment_counts, layers.is_true("use_env_allowed_urls")) {
@@ -296,6 +297,13 @@ mod tests {
             let [warning] = &layers.warnings[..] else { panic!("{:?}", layers.warnings) };
             assert!(warning.contains(variable) && warning.contains(words), "{warning}");
         }
+        // Neither counts nor could do anything.
+        let (_folder, without) = around("", &[("TS_VERSION", "2"), ("TS_NO_KEY", "3")]);
+        assert_eq!(read(&CommandLine::default(), &without).unwrap().warnings, [""; 0]);
+        // TorchServe reads this one whatever the file says.
+        let (_folder, protocol) = around("", &[("TS_OPEN_INFERENCE_PROTOCOL", "oip")]);
+        let warnings = read(&CommandLine::default(), &protocol).unwrap().warnings;
+        assert!(warnings[0].contains("not used: ts_open_inference_protocol"), "{warnings:?}");
         let both = "enable_envvars_config=true\nuse_env_allowed_urls=true";
         let (_folder, around) = around(both, &[("TS_ALLOWED_URLS", "https://a/.*")]);
         let layers = read(&CommandLine::default(), &around).unwrap();

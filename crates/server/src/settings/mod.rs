@@ -5,9 +5,9 @@ mod configuration;
 mod draft;
 mod keys;
 mod layers;
-mod models;
+pub(crate) mod models;
 mod properties;
-mod snapshot;
+pub(crate) mod snapshot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

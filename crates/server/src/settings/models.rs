@@ -107,22 +107,22 @@ pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     mar_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    min_workers: Option<i64>,
+    min_workers: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_workers: Option<i64>,
+    max_workers: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    batch_size: Option<i64>,
+    batch_size: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_batch_delay: Option<i64>,
+    max_batch_delay: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_timeout: Option<i64>,
+    response_timeout: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    startup_timeout: Option<i64>,
+    startup_timeout: Option<i32>,
     /// TorchServe's kind of worker, of which there is one here; the same goes for `parallel_level`.
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parallel_level: Option<i64>,
+    parallel_level: Option<i32>,
 }
 
 /// Whether a zero is a number of workers or of milliseconds, or says nothing.
@@ -158,8 +158,8 @@ pub(crate) fn from_json(value: Value, zero: Zero) -> Result<Models> {
 
 fn listed(entry: Entry, zero: Zero) -> Listed {
     let positive =
-        |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
-    let counted = |number: Option<i64>| match number {
+        |number: Option<i32>| number.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    let counted = |number: Option<i32>| match number {
         Some(0) if zero == Zero::Counts => Some(0),
         other => positive(other),
     };
@@ -183,10 +183,10 @@ impl From<&Listed> for Entry {
     fn from(listed: &Listed) -> Self {
         let Overrides { min_workers, max_workers, batch_size, .. } = listed.overrides;
         let Overrides { max_batch_delay, response_timeout, startup_timeout, .. } = listed.overrides;
-        let number = |n: Option<usize>| n.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let number = |n: Option<usize>| n.map(|n| i32::try_from(n).unwrap_or(i32::MAX));
         // Rounded up, because a time-out of no seconds would say nothing.
         let seconds = |time: Option<Duration>| {
-            time.map(|time| i64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i64::MAX))
+            time.map(|time| i32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i32::MAX))
         };
         Self {
             default_version: listed.default_version,
@@ -195,7 +195,7 @@ impl From<&Listed> for Entry {
             max_workers: number(max_workers),
             batch_size: number(batch_size),
             max_batch_delay: max_batch_delay
-                .map(|delay| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)),
+                .map(|delay| i32::try_from(delay.as_millis()).unwrap_or(i32::MAX)),
             response_timeout: seconds(response_timeout),
             startup_timeout: seconds(startup_timeout),
             runtime_type: Some("python".into()),
@@ -299,6 +299,7 @@ mod tests {
                 "model m, version 1: unknown field `batchsize`",
             ),
             (json!({"m": {"1": {"batchSize": "4"}}}), "model m, version 1: invalid type: string"),
+            (json!({"m": {"1": {"responseTimeout": 3_000_000_000_u32}}}), "3000000000"),
             (json!({"m": 4}), "not {\"MODEL\""),
             (json!([]), "not {\"MODEL\""),
         ] {

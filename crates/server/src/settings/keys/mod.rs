@@ -2,6 +2,7 @@
 
 mod ignored;
 mod used;
+mod values;
 
 use anyhow::Result;
 
@@ -159,13 +160,13 @@ mod tests {
             ("metrics_mode", &["Promethius"]),
             ("service_envelope", &["kservev2", "xml"]),
             ("metric_time_interval", &["0"]),
-            ("token_expiration_min", &["0", "-1", "soon", "inf", "NaN"]),
+            ("token_expiration_min", &["0", "-1", "soon", "inf", "NaN", "1e99"]),
             ("allowed_urls", &["https://(", "ok,https://["]),
             ("models", &["{", "[]", "{\"m\": {\"1\": {\"batch\": 1}}}"]),
             ("model_snapshot", &["{", "{}", "{\"models\": {}, \"more\": 1}"]),
             ("inference_address", &["nowhere"]),
             ("log_format", &["xml"]),
-            ("grace_period", &["-1"]),
+            ("grace_period", &["-1", "9999999999"]),
             ("strict", &["on"]),
         ] {
             let Action::Set(set) = find(key).unwrap().action else { panic!("{key}") };

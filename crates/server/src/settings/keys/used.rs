@@ -1,12 +1,10 @@
 //! The keys that do something, and what.
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
+use super::values::{at_least, header, json, path, seconds, switch, words};
 use super::{Action, Key};
 use crate::settings::address::{Ports, endpoint};
 use crate::settings::draft::Draft;
@@ -78,40 +76,28 @@ pub(crate) const USED: &[Key] = &[
         "default_response_timeout",
         "120",
         "seconds from a request's arrival to its answer, and for a batch on a worker",
-        |d, text| {
-            d.settings.engine.defaults.response_timeout = seconds(text)?;
-            Ok(())
-        },
+        |d, text| seconds(text).map(|value| d.settings.engine.defaults.response_timeout = value),
     ),
     used("default_startup_timeout", "120", "seconds for a worker to load its model", |d, text| {
-        d.settings.engine.defaults.startup_timeout = seconds(text)?;
-        Ok(())
+        seconds(text).map(|value| d.settings.engine.defaults.startup_timeout = value)
     }),
     used(
         "unregister_model_timeout",
         "120",
         "seconds for the requests of an unregistered model to end",
-        |d, text| {
-            d.settings.engine.unload_timeout = seconds(text)?;
-            Ok(())
-        },
+        |d, text| seconds(text).map(|value| d.settings.engine.unload_timeout = value),
     ),
     used("job_queue_size", "100", "requests a model lets wait; one more gets 503", |d, text| {
-        d.settings.engine.defaults.job_queue_size = at_least(text, 1)?;
-        Ok(())
+        at_least(text, 1).map(|value| d.settings.engine.defaults.job_queue_size = value)
     }),
     used(
         "max_request_size",
         "6553500",
         "bytes of a request body; a larger one gets 413",
-        |d, text| {
-            d.settings.max_request_size = at_least(text, 1)?;
-            Ok(())
-        },
+        |d, text| at_least(text, 1).map(|value| d.settings.max_request_size = value),
     ),
     used("max_response_size", "6553500", "bytes of an answer's body", |d, text| {
-        d.settings.max_response_size = at_least(text, 1)?;
-        Ok(())
+        at_least(text, 1).map(|value| d.settings.max_response_size = value)
     }),
     used("number_of_gpu", "(all)", "GPUs to use at most", |d, text| {
         d.settings.engine.max_cuda_devices = Some(at_least(text, 0)?);
@@ -156,8 +142,7 @@ pub(crate) const USED: &[Key] = &[
         },
     ),
     used("enable_metrics_api", "true", "whether there is `/metrics` at all", |d, text| {
-        d.settings.measuring.endpoint = switch(text)?;
-        Ok(())
+        switch(text).map(|value| d.settings.measuring.endpoint = value)
     }),
     used(
         "disable_system_metrics",
@@ -172,10 +157,7 @@ pub(crate) const USED: &[Key] = &[
         "metric_time_interval",
         "60",
         "seconds between two readings of the machine's figures",
-        |d, text| {
-            d.settings.measuring.interval = seconds(text)?;
-            Ok(())
-        },
+        |d, text| seconds(text).map(|value| d.settings.measuring.interval = value),
     )
     .in_file_only(),
     used(
@@ -209,28 +191,19 @@ pub(crate) const USED: &[Key] = &[
         "cors_allowed_origin",
         "(none)",
         "`access-control-allow-origin` of every answer",
-        |d, text| {
-            d.settings.cors.origin = header(text)?;
-            Ok(())
-        },
+        |d, text| header(text).map(|value| d.settings.cors.origin = value),
     ),
     used(
         "cors_allowed_methods",
         "(none)",
         "`access-control-allow-methods` of every answer",
-        |d, text| {
-            d.settings.cors.methods = header(text)?;
-            Ok(())
-        },
+        |d, text| header(text).map(|value| d.settings.cors.methods = value),
     ),
     used(
         "cors_allowed_headers",
         "(none)",
         "`access-control-allow-headers` of every answer",
-        |d, text| {
-            d.settings.cors.headers = header(text)?;
-            Ok(())
-        },
+        |d, text| header(text).map(|value| d.settings.cors.headers = value),
     ),
     used("private_key_file", "(none)", "PEM file of the key for `https` addresses", |d, text| {
         d.private_key_file = path(text);
@@ -255,9 +228,9 @@ pub(crate) const USED: &[Key] = &[
         "60",
         "minutes that a token lives; fractions are allowed",
         |d, text| {
-            let minutes: f64 = text.parse().ok().context("not a number of minutes")?;
-            let life =
-                Duration::try_from_secs_f64(minutes * 60.0).context("not a number of minutes")?;
+            let minutes = text.parse().ok().filter(|m| (0.0..=f64::from(i32::MAX)).contains(m));
+            let minutes = minutes.context("not a number of minutes")?;
+            let life = Duration::from_secs_f64(minutes * 60.0);
             ensure!(!life.is_zero(), "not more than 0");
             d.token_life = life;
             Ok(())
@@ -267,10 +240,7 @@ pub(crate) const USED: &[Key] = &[
         "enable_model_api",
         "false",
         "whether models may be registered and unregistered over the network",
-        |d, text| {
-            d.settings.access.model_api = switch(text)?;
-            Ok(())
-        },
+        |d, text| switch(text).map(|value| d.settings.access.model_api = value),
     ),
     used(
         "api_key_file",
@@ -305,8 +275,7 @@ pub(crate) const USED: &[Key] = &[
         },
     ),
     used("strict", "false", "whether a model that does not load ends the server", |d, text| {
-        d.settings.strict = switch(text)?;
-        Ok(())
+        switch(text).map(|value| d.settings.strict = value)
     }),
 ];
 
@@ -317,39 +286,4 @@ const fn used(
     set: fn(&mut Draft, &str) -> Result<()>,
 ) -> Key {
     Key { name, default, meaning, by_variable: true, action: Action::Set(set) }
-}
-
-fn at_least<T: FromStr + PartialOrd + From<u8>>(text: &str, least: u8) -> Result<T> {
-    let number = text.parse().ok().filter(|number| *number >= T::from(least));
-    number.with_context(|| format!("not a whole number of at least {least}"))
-}
-
-fn seconds(text: &str) -> Result<Duration> {
-    Ok(Duration::from_secs(at_least(text, 1)?))
-}
-
-fn switch(text: &str) -> Result<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => bail!("not true or false"),
-    }
-}
-
-fn words(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn path(text: &str) -> Option<PathBuf> {
-    words(text).map(PathBuf::from)
-}
-
-/// A header's value: what does not fit into one would otherwise be missed at every answer.
-fn header(text: &str) -> Result<Option<String>> {
-    ensure!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "not plain ASCII");
-    Ok(words(text))
-}
-
-fn json(text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|error| anyhow::anyhow!("not JSON: {error}"))
 }

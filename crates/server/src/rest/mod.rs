@@ -6,6 +6,7 @@ pub(crate) mod error;
 mod health;
 mod json;
 mod management;
+mod metrics;
 mod predictions;
 
 use std::io;
@@ -17,6 +18,7 @@ use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use mar_engine::Engine;
 
+use crate::metrics::Metrics;
 use crate::settings::{Address, Endpoint, Settings};
 
 /// What every request handler is given.
@@ -24,6 +26,9 @@ use crate::settings::{Address, Endpoint, Settings};
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Headers for browsers, on every answer.
+    pub(crate) cors: common::CorsHeaders,
 }
 
 impl Shared {
@@ -39,26 +44,46 @@ pub(crate) struct Listener {
     pub(crate) handle: ServerHandle,
 }
 
+/// What every request handler of these settings is given.
+///
+/// # Errors
+/// Where a header for browsers is none.
+pub(crate) fn shared(
+    settings: &Settings,
+    engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
+) -> io::Result<Shared> {
+    let cors = common::CorsHeaders::new(&settings.cors)?;
+    Ok(Shared { engine, settings: Arc::new(settings.clone()), metrics, cors })
+}
+
 /// Predictions and health.
-pub(crate) fn inference(settings: &Settings, engine: Arc<Engine>) -> io::Result<Listener> {
-    listen(settings, engine, &settings.inference, |config| {
+pub(crate) fn inference(shared: Shared) -> io::Result<Listener> {
+    let endpoint = shared.settings.inference.clone();
+    listen(shared, &endpoint, |config| {
         health::mount(config);
         predictions::mount(config);
     })
 }
 
 /// What is loaded.
-pub(crate) fn management(settings: &Settings, engine: Arc<Engine>) -> io::Result<Listener> {
-    listen(settings, engine, &settings.management, management::mount)
+pub(crate) fn management(shared: Shared) -> io::Result<Listener> {
+    let endpoint = shared.settings.management.clone();
+    listen(shared, &endpoint, management::mount)
+}
+
+/// What is measured.
+pub(crate) fn metrics(shared: Shared) -> io::Result<Listener> {
+    let endpoint = shared.settings.metrics.clone();
+    listen(shared, &endpoint, metrics::mount)
 }
 
 fn listen(
-    settings: &Settings,
-    engine: Arc<Engine>,
+    shared: Shared,
     endpoint: &Endpoint,
     mount: fn(&mut web::ServiceConfig),
 ) -> io::Result<Listener> {
-    let shared = Shared { engine, settings: Arc::new(settings.clone()) };
+    let grace_period = shared.settings.grace_period;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = HttpServer::new(move || {
         App::new()
@@ -76,7 +101,7 @@ fn listen(
     .h1_allow_half_closed(false)
     // Signals are the launcher's: it drains the engine before it stops the listeners.
     .disable_signals()
-    .shutdown_timeout(settings.grace_period.as_secs().max(1));
+    .shutdown_timeout(grace_period.as_secs().max(1));
     let bound = match &endpoint.address {
         Address::Tcp(address) => server.bind(address),
         Address::Unix(path) => server.bind_uds(path),

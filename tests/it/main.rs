@@ -7,17 +7,48 @@
 
 mod support;
 
+/// Tokens and keys: which opens what, until when.
+mod access;
+/// Requests that share a forward pass.
+mod batching;
+/// Whether the server lives and is ready, and what it says where it is not.
+mod health;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
+/// Many instances in one request, as KServe and TensorFlow Serving send them.
+mod kserve_v1;
 /// Start-up, health, draining, recovery of a worker that went down.
 mod life_cycle;
+/// Addresses: three or shared ones, Unix sockets, TLS.
+mod listeners;
+/// What the log says of requests, in each of its forms.
+mod logging;
 /// What the management port tells.
 mod management;
+/// What is measured, and how it is told.
+mod metrics;
+/// The descriptions of the ports, against the ports.
+mod openapi;
+/// Every path of the inference port, every form of a body, and what a handler is told.
+mod predict_routes;
 /// The program itself: start, stop, signals, kills. Needs libtorch for a model that serves.
 #[cfg(feature = "torch")]
 mod process;
+/// Handlers and models that hang, panic, or do not load.
+mod recovery;
+/// How models come and go: every call of the management port, every answer.
+mod registration;
+/// SageMaker's paths, and how they choose a model.
+mod sagemaker;
+/// How workers come and go, and where they run.
+mod scaling;
+/// Half a minute of everything at once. Once is enough, so not again where libtorch is there.
+#[cfg(not(feature = "torch"))]
+mod soak;
 /// Which crate may know which, and how large a file may be.
 mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
 #[cfg(feature = "torch")]
 mod torch;
+/// Versions side by side: switching, draining, replacing.
+mod versions;

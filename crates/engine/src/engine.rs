@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mar::Archive;
-use mar_handler::{Error, ErrorCode, Registration, Request, Response, Result, Runtime};
+use mar_handler::{Device, Error, ErrorCode, Registration, Request, Response, Result, Runtime};
 
 use crate::batch::BatchPolicy;
 use crate::config::{EngineConfig, Overrides};
@@ -76,6 +76,7 @@ pub struct Registered {
     /// The version.
     pub version: Arc<ModelVersion>,
     scaling: Scaling,
+    replaces: bool,
 }
 
 impl fmt::Debug for Engine {
@@ -136,7 +137,7 @@ impl Engine {
         }
         let started = self.start(&archive, &version, &request.overrides);
         match started {
-            Ok(scaling) => Ok(Registered { version, scaling }),
+            Ok(scaling) => Ok(Registered { version, scaling, replaces: request.replace }),
             Err(error) => {
                 self.discard(&version);
                 Err(error)
@@ -144,30 +145,20 @@ impl Engine {
         }
     }
 
-    /// Waits until the workers of a registered version have loaded, and lets it take its place where it
-    /// replaces another. Blocks.
+    /// Waits until the workers of a registered version have loaded. Where it replaces another, it takes
+    /// over then, without a request lost: what the old one has it answers, and what comes goes to the new
+    /// one. Blocks.
     ///
     /// # Errors
-    /// The first failure of a worker; the version is gone then, and the one that it was to replace stays.
+    /// The first failure of a worker; the version is gone then, and the one that it was to replace goes on
+    /// serving.
     pub fn finish(&self, registered: Registered) -> Result<Arc<ModelVersion>> {
-        let Registered { version, scaling } = registered;
+        let Registered { version, scaling, replaces } = registered;
         if let Err(error) = scaling.wait() {
             self.discard(&version);
             return Err(error);
         }
-        Ok(version)
-    }
-
-    /// Registers a version in the place of the one of the same name and number, if there is one, without a
-    /// request lost: the new one is ready before it takes over, and the old one answers what it has.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// Those of [`Engine::register`] and [`Engine::finish`]; the old version goes on serving then.
-    pub fn replace(&self, request: &LoadRequest) -> Result<Arc<ModelVersion>> {
-        let request = LoadRequest { replace: true, ..request.clone() };
-        let version = self.finish(self.register(&request)?)?;
-        if let Some(old) = self.registry.put(Arc::clone(&version)) {
+        if replaces && let Some(old) = self.registry.put(Arc::clone(&version)) {
             self.unload(&old)?;
         }
         Ok(version)
@@ -381,6 +372,25 @@ impl Engine {
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
     pub fn version(&self, name: &str, version: Option<&str>) -> Result<Arc<ModelVersion>> {
         self.registry.version(name, version)
+    }
+
+    /// The device that answers nothing any more, if there is one: the process has to start anew.
+    pub fn lost_device(&self) -> Option<Device> {
+        *self.workshop.lost().borrow()
+    }
+
+    /// Returns once a device is lost.
+    pub async fn device_lost(&self) -> Device {
+        let mut lost = self.workshop.lost();
+        loop {
+            if let Some(device) = *lost.borrow_and_update() {
+                return device;
+            }
+            if lost.changed().await.is_err() {
+                // The engine has gone, and with it every device's workers.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// How many requests are on their way.

@@ -168,6 +168,11 @@ impl Worker {
                 }
                 Served::Ended
             }
+            Ok(Err(error)) if error.code() == ErrorCode::DeviceLost => {
+                answer_all(jobs, &error);
+                self.workshop.lose(self.seat.device);
+                Served::Ended
+            }
             Ok(Err(_)) if several => {
                 let mut jobs = jobs.into_iter();
                 while let Some(job) = jobs.next() {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mar_handler::{Device, Error, ErrorCode, Result};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 
 use crate::version::ModelVersion;
 
@@ -26,6 +27,8 @@ pub(crate) struct Workshop {
     cpu_workers: AtomicUsize,
     watch: Mutex<Watch>,
     changed: Condvar,
+    /// A device that answers nothing any more.
+    lost: watch::Sender<Option<Device>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +57,7 @@ impl Workshop {
             cpu_workers: AtomicUsize::new(0),
             watch: Mutex::default(),
             changed: Condvar::new(),
+            lost: watch::Sender::new(None),
         });
         let watching = Arc::clone(&workshop);
         thread::Builder::new().name("watch".into()).spawn(move || watching.keep_watch()).map_err(
@@ -66,6 +70,23 @@ impl Workshop {
     pub(crate) fn close(&self) {
         self.watch.lock().closed = true;
         self.changed.notify_all();
+    }
+
+    /// A device answers nothing any more: so does every call of this process to it.
+    pub(crate) fn lose(&self, device: Device) {
+        let first = self.lost.send_if_modified(|lost| {
+            let first = lost.is_none();
+            lost.get_or_insert(device);
+            first
+        });
+        if first {
+            log::error!("{device} is lost to this process; the server has to start anew");
+        }
+    }
+
+    /// The device that was lost, if one was.
+    pub(crate) fn lost(&self) -> watch::Receiver<Option<Device>> {
+        self.lost.subscribe()
     }
 
     pub(crate) fn next_worker(&self) -> usize {

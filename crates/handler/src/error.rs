@@ -37,6 +37,8 @@ pub enum ErrorCode {
     WorkerDied,
     /// The device or the host ran out of memory.
     OutOfMemory,
+    /// The device answers nothing any more until the process starts anew.
+    DeviceLost,
     /// A fault of the server's own.
     Internal,
 }

@@ -3,10 +3,26 @@
 use mar_handler::{Error, ErrorCode};
 use tch::TchError;
 
+/// The errors after which CUDA fails every call of the process, in the words of `cudaGetErrorString`
+/// (CUDA Runtime API, "Data types used by CUDA Runtime": those that leave the process in an inconsistent
+/// state).
+const STICKY: [&str; 7] = [
+    "an illegal memory access was encountered",
+    "device-side assert triggered",
+    "unspecified launch failure",
+    "misaligned address",
+    "an illegal instruction was encountered",
+    "hardware stack error",
+    "uncorrectable ECC error encountered",
+];
+
 /// A failure while a batch runs.
 pub(crate) fn prediction(error: TchError) -> Error {
     let text = error.to_string();
-    let code = if text.contains("out of memory") || text.contains("not enough memory") {
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    let code = if says(&STICKY) {
+        ErrorCode::DeviceLost
+    } else if says(&["out of memory", "not enough memory"]) {
         ErrorCode::OutOfMemory
     } else {
         ErrorCode::PredictionFailed
@@ -64,5 +80,11 @@ mod tests {
             ErrorCode::OutOfMemory
         );
         assert_eq!(error("shape mismatch"), ErrorCode::PredictionFailed);
+        assert_eq!(
+            error(
+                "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
+            ),
+            ErrorCode::DeviceLost
+        );
     }
 }

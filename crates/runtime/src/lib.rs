@@ -13,7 +13,9 @@ mod convert;
 mod cuda;
 mod epilogue;
 mod error;
+mod memory;
 mod model;
+mod sharing;
 
 use std::sync::Arc;
 
@@ -55,5 +57,9 @@ impl Runtime for Torch {
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
         Ok(Arc::new(model::TorchModel::load(spec)?))
+    }
+
+    fn release_memory(&self) {
+        memory::give_back();
     }
 }

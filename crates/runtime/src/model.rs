@@ -6,11 +6,13 @@ use tch::{CModule, IValue};
 use crate::convert::{borrowed, device, own};
 use crate::epilogue::apply;
 use crate::error::{first_cause, prediction};
+use crate::sharing;
 
 #[derive(Debug)]
 pub(crate) struct TorchModel {
     module: CModule,
     device: Device,
+    shareable: bool,
 }
 
 impl TorchModel {
@@ -22,7 +24,8 @@ impl TorchModel {
             Ok(module)
         };
         let module = open().map_err(|error: tch::TchError| not_torchscript(spec, error))?;
-        Ok(Self { module, device: spec.device })
+        let shareable = sharing::leaves_itself_alone(&spec.file);
+        Ok(Self { module, device: spec.device, shareable })
     }
 }
 
@@ -46,10 +49,10 @@ impl Model for TorchModel {
         self.device
     }
 
-    /// libtorch runs one module on many threads: the graph is compiled under a lock, and a forward pass
-    /// keeps what it computes to itself.
+    /// libtorch runs one module on many threads: the graph is compiled under a lock. So it may be shared
+    /// unless its code writes into it.
     fn is_shareable(&self) -> bool {
-        true
+        self.shareable
     }
 
     /// The number of threads is a setting of the calling thread.

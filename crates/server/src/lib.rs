@@ -4,6 +4,7 @@
 //! this crate turns bytes on a socket into a [`Request`](mar_engine::Request) and a
 //! [`Response`](mar_engine::Response) or an error back into bytes.
 
+mod access;
 mod fetch;
 mod launch;
 mod logging;
@@ -12,6 +13,7 @@ mod report;
 mod rest;
 mod server;
 mod settings;
+mod tls;
 
 pub use launch::run;
 // What a `main` names when it lists its handlers and runtimes.

@@ -112,7 +112,7 @@ fn json(record: &Record<'_>, at: Timestamp) -> String {
     // JSON escapes no more than it must. What is left stands in strings alone.
     for c in serde_json::Value::Object(object).to_string().chars() {
         if is_unsafe(c) {
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+            line.extend(["\\u", &format!("{:04x}", u32::from(c))]);
         } else {
             line.push(c);
         }

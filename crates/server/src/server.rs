@@ -1,66 +1,106 @@
 //! One running server: bound listeners over one engine, from the first request to the last.
 
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
+use futures_util::future::join_all;
+use jiff::Timestamp;
 use mar_engine::Engine;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::access::{Keyring, Surface};
 use crate::metrics::Metrics;
-use crate::rest::{self, Listener};
+use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
 use crate::settings::Settings;
+use crate::{fetch, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
 pub struct Server {
     engine: Arc<Engine>,
-    settings: Settings,
-    inference: Listener,
-    management: Listener,
-    figures: Option<Listener>,
-    measured: Arc<Metrics>,
+    keyring: Arc<Keyring>,
+    listeners: Vec<Listener>,
+    grace_period: Duration,
+    metrics: Arc<Metrics>,
     /// Writes figures to the log now and then; ends with the server.
     logging: JoinSet<()>,
 }
 
 impl Server {
-    /// Binds the addresses and begins to answer. Needs a tokio runtime around it. The engine should have
-    /// been made with these metrics, so that they hear of it.
+    /// Binds the addresses and begins to answer. Tokens, where they are asked for, are written into
+    /// `key_file.json` in the current folder. Needs a tokio runtime around it. The engine should have
+    /// been made with the same metrics, so that they hear of it.
     ///
     /// # Errors
-    /// Where an address is taken or not this machine's; the message names it.
-    pub fn bind(
+    /// Where an address is taken or not this machine's, a certificate or a key is of no use, or a
+    /// file cannot be written; the message names it.
+    pub fn bind(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>) -> Result<Self> {
+        Self::bind_in(settings, engine, metrics, Path::new("."))
+    }
+
+    /// As [`Server::bind`], with `key_file.json` in a folder.
+    ///
+    /// # Errors
+    /// Those of [`Server::bind`].
+    pub fn bind_in(
         settings: &Settings,
         engine: Arc<Engine>,
         metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
-        let shared = rest::shared(settings, Arc::clone(&engine), Arc::clone(&metrics))?;
-        let inference = rest::inference(shared.clone())?;
-        let management = rest::management(shared.clone())?;
-        let figures = settings.measuring.endpoint.then(|| rest::metrics(shared)).transpose()?;
+        keys: &Path,
+    ) -> Result<Self> {
+        fetch::check(&settings.store)?;
+        let tls = tls::of(settings)?;
+        let cors = CorsHeaders::new(&settings.cors)?;
+        let mut open = Vec::new();
+        for site in plan::sites(settings)? {
+            let socket = socket::open(&site.endpoint)?;
+            open.push((site, socket));
+        }
+        // Once the addresses are this server's own: the file of one that runs is not written over.
+        let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
+        let shared_settings = Arc::new(settings.clone());
+        let mut listeners = Vec::new();
+        for (site, socket) in open {
+            let shared = Shared {
+                engine: Arc::clone(&engine),
+                settings: Arc::clone(&shared_settings),
+                keyring: Arc::clone(&keyring),
+                surfaces: site.surfaces.clone(),
+                metrics: Arc::clone(&metrics),
+                cors: cors.clone(),
+            };
+            listeners.push(rest::answer(settings, shared, (site, socket), tls.as_ref())?);
+        }
         let mut logging = JoinSet::new();
         if let Some(interval) = metrics.log_interval() {
             logging.spawn(log_figures(interval, Arc::clone(&engine), Arc::clone(&metrics)));
         }
-        let settings = settings.clone();
-        Ok(Self { engine, settings, inference, management, figures, measured: metrics, logging })
+        let grace_period = settings.grace_period;
+        Ok(Self { engine, keyring, listeners, grace_period, metrics, logging })
     }
 
     /// Where predictions answer, with the real port where 0 was asked for.
     pub fn inference_url(&self) -> &str {
-        &self.inference.url
+        self.url(Surface::Inference).unwrap_or_default()
     }
 
     /// Where `/models` answers.
     pub fn management_url(&self) -> &str {
-        &self.management.url
+        self.url(Surface::Management).unwrap_or_default()
     }
 
     /// Where `/metrics` answers, if it does.
     pub fn metrics_url(&self) -> Option<&str> {
-        self.figures.as_ref().map(|listener| listener.url.as_str())
+        self.url(Surface::Metrics)
+    }
+
+    /// The address of a surface; one of its own before one that it shares.
+    fn url(&self, surface: Surface) -> Option<&str> {
+        let serving = self.listeners.iter().filter(|l| l.surfaces.contains(&surface));
+        serving.min_by_key(|listener| listener.surfaces.len()).map(|l| l.url.as_str())
     }
 
     /// The engine behind the listeners.
@@ -74,20 +114,24 @@ impl Server {
     /// # Errors
     /// Where the grace period was not enough.
     pub async fn shut_down(mut self) -> Result<(), usize> {
-        let drained = self.engine.drain(self.settings.grace_period).await;
+        let drained = self.engine.drain(self.grace_period).await;
         // The answers are written by now, or the time for them is over.
         let graceful = drained.is_ok();
-        tokio::join!(self.inference.handle.stop(graceful), self.management.handle.stop(graceful));
-        if let Some(figures) = &self.figures {
-            figures.handle.stop(graceful).await;
-        }
+        join_all(self.listeners.iter().map(|listener| listener.handle.stop(graceful))).await;
         self.logging.shutdown().await;
-        if self.measured.log_interval().is_some() {
+        if self.metrics.log_interval().is_some() {
             // What was counted since the last time.
-            self.measured.log(&self.engine);
+            self.metrics.log(&self.engine);
         }
         self.engine.remove_files();
         drained
+    }
+}
+
+impl Drop for Server {
+    /// However the server ends, its keys do not stay behind.
+    fn drop(&mut self) {
+        self.keyring.remove_file();
     }
 }
 

@@ -152,8 +152,14 @@ impl Model for FakeModel {
             self.release.wait();
         }
         assert!(!asks("panic in forward"), "a tensor of lead");
+        if asks("run out of memory in forward") {
+            return Err(Error::new(ErrorCode::OutOfMemory, "the device has no memory for it"));
+        }
         if asks("fail in forward") {
             return Err(Error::new(ErrorCode::PredictionFailed, "the model failed: as asked"));
+        }
+        if asks("lose the device") {
+            return Err(Error::new(ErrorCode::DeviceLost, "the model failed: CUDA error"));
         }
         if asks("run out of memory") {
             return Err(Error::new(ErrorCode::OutOfMemory, "the model failed: out of memory"));
@@ -174,7 +180,8 @@ impl Model for FakeModel {
     }
 }
 
-/// Sends the payload's bytes through the model and back, unless they ask for something else.
+/// Sends the payload's bytes through the model and back, unless they ask for something else. The header
+/// `x-describe` asks for a description of the request, whatever its body is.
 struct Echo {
     prefix: String,
 }
@@ -204,6 +211,10 @@ impl Handler for Echo {
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
+        if request.header("x-describe").is_some() {
+            let asks = b"describe the request";
+            return Ok(vec![Tensor::from_vec(&[asks.len()], asks.to_vec())?]);
+        }
         let data = &request.payload()?.data;
         if data.starts_with(b"refuse") {
             return Err(Error::invalid_input("the body asks to be refused"));
@@ -223,6 +234,7 @@ impl Handler for Echo {
             "describe the request" => Response::json(&json!({
                 "url_path": request.url_path,
                 "x-test": request.header("X-Test"),
+                "headers": request.headers,
                 "parts": request.parts.iter().map(|part| {
                     let data = String::from_utf8_lossy(&part.data);
                     json!([part.name, part.content_type, data])
@@ -235,6 +247,17 @@ impl Handler for Echo {
                 headers: vec![("x-pot".into(), "brown".into())],
                 body: "short and stout".into(),
             }),
+            "answer status 42" => Ok(Response { status: 42, ..Response::bytes("", "") }),
+            "answer nothing" => Ok(Response { status: 204, ..Response::bytes("x/y", "no body") }),
+            "set a header that is none" => Ok(Response {
+                headers: vec![("x-pot".into(), "brown\r\nx-smuggled: yes".into())],
+                ..Response::bytes("text/plain", "")
+            }),
+            "give the type twice" => Ok(Response {
+                headers: vec![("Content-Type".into(), "text/csv".into())],
+                ..Response::bytes("text/plain", "")
+            }),
+            "say it as text" => Ok(Response::bytes("text/plain", "it")),
             _ => {
                 let body = [self.prefix.as_bytes(), echoed].concat();
                 Ok(Response { content_type: None, ..Response::bytes("", body) })

@@ -54,3 +54,11 @@ pub(crate) fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Erro
     body.into_reader().read_to_end(&mut bytes).unwrap();
     Answer { status: parts.status.as_u16(), headers: parts.headers, body: bytes }
 }
+
+pub(crate) fn put(url: &str) -> Answer {
+    answer(agent().put(url).send_empty())
+}
+
+pub(crate) fn delete(url: &str) -> Answer {
+    answer(agent().delete(url).call())
+}

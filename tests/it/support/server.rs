@@ -1,13 +1,13 @@
 //! A server in this process, on free ports, stopped with its value.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mar_engine::{Engine, EngineConfig, NoEvents, VersionState};
+use mar_engine::{Engine, EngineConfig, VersionState};
 use mar_handler::{Registration, Runtime};
-use mar_server::{Address, Endpoint, Server, Settings};
+use mar_server::{Address, Endpoint, Metrics, Server, Settings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -18,9 +18,10 @@ pub(crate) struct TestServer {
     pub(crate) engine: Arc<Engine>,
     inference: String,
     management: String,
+    metrics: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), usize>>>,
-    _temp: TempDir,
+    temp: TempDir,
 }
 
 /// Settings for tests: free ports, small limits, no waiting.
@@ -39,6 +40,15 @@ pub(crate) fn settings() -> Settings {
     // Many tests share the cores, and libtorch's threads wait for each other by spinning.
     settings.engine.cores = 1;
     settings
+}
+
+/// The same settings with one address for everything. Port 0 cannot be shared, so each test names a port
+/// of its own, on a loopback address that no other process of tests has.
+pub(crate) fn shared(settings: Settings, port: u16) -> Settings {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = Address::Tcp(([127, 64 + high, middle, low], port).into());
+    let one = Endpoint { address, tls: false };
+    Settings { inference: one.clone(), management: one.clone(), metrics: one, ..settings }
 }
 
 impl TestServer {
@@ -72,26 +82,48 @@ impl TestServer {
         handlers: Vec<Registration>,
         runtime: Arc<dyn Runtime>,
     ) -> Self {
+        Self::try_start(settings, handlers, runtime).unwrap()
+    }
+
+    /// Starts, or says why not.
+    pub(crate) fn try_start(
+        settings: Settings,
+        handlers: Vec<Registration>,
+        runtime: Arc<dyn Runtime>,
+    ) -> anyhow::Result<Self> {
         let temp = tempfile::tempdir().unwrap();
         let config = EngineConfig { temp_dir: temp.path().into(), ..settings.engine.clone() };
-        let engine =
-            Arc::new(Engine::new(config, handlers, vec![runtime], Arc::new(NoEvents)).unwrap());
+        let metrics = Metrics::new(&settings.measuring)?;
+        let events = Arc::<Metrics>::clone(&metrics);
+        let engine = Arc::new(Engine::new(config, handlers, vec![runtime], events).unwrap());
         let (stop, stopped) = oneshot::channel();
         let (send, receive) = mpsc::channel();
         let thread = std::thread::spawn({
             let engine = Arc::clone(&engine);
+            let folder = temp.path().to_owned();
             move || {
                 tokio::runtime::Runtime::new().unwrap().block_on(async move {
-                    let server = Server::bind(&settings, engine).unwrap();
-                    let urls = (server.inference_url().into(), server.management_url().into());
-                    send.send(urls).unwrap();
+                    let server = match Server::bind_in(&settings, engine, metrics, &folder) {
+                        Ok(server) => server,
+                        Err(error) => {
+                            send.send(Err(error)).unwrap();
+                            return Ok(());
+                        }
+                    };
+                    let urls = (
+                        server.inference_url().to_owned(),
+                        server.management_url().to_owned(),
+                        server.metrics_url().map(str::to_owned),
+                    );
+                    send.send(Ok(urls)).unwrap();
                     stopped.await.ok();
                     server.shut_down().await
                 })
             }
         });
-        let (inference, management) = receive.recv().unwrap();
-        Self { engine, inference, management, stop: Some(stop), thread: Some(thread), _temp: temp }
+        let (inference, management, metrics) = receive.recv().unwrap()?;
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(Self { engine, inference, management, metrics, stop, thread, temp })
     }
 
     pub(crate) fn inference(&self, path: &str) -> String {
@@ -105,6 +137,16 @@ impl TestServer {
 
     pub(crate) fn management(&self, path: &str) -> String {
         format!("{}{path}", self.management)
+    }
+
+    /// Where the figures answer, if they do.
+    pub(crate) fn metrics(&self) -> Option<&str> {
+        self.metrics.as_deref()
+    }
+
+    /// Where this server's tokens lie.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.temp.path().join("key_file.json")
     }
 
     pub(crate) fn state(&self, model: &str) -> VersionState {

@@ -22,6 +22,8 @@ enum Ended {
     InGoodOrder,
     /// `--strict`, and a model did not load.
     ModelFailed,
+    /// A device failed for good; whoever supervises the process starts it anew.
+    DeviceLost,
     /// Requests were cut off: the grace period passed or a second signal came.
     CutOff,
 }
@@ -43,7 +45,7 @@ pub(super) fn serve(
     runtime.shutdown_background();
     let status = match ended? {
         Ended::InGoodOrder => 0,
-        Ended::ModelFailed | Ended::CutOff => 1,
+        Ended::ModelFailed | Ended::DeviceLost | Ended::CutOff => 1,
     };
     drop(pid_file);
     // Not by returning from `main`: that runs the C++ destructors of libtorch under threads that may be in
@@ -77,12 +79,21 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
     }
     say(&format!("predictions on {}", server.inference_url()));
     say(&format!("management on {}", server.management_url()));
+    if let Some(url) = server.metrics_url() {
+        say(&format!("metrics on {url}"));
+    }
     say(STARTED);
     release_output()?;
     log::info!("started");
 
-    signals.next().await;
-    Ok(shut_down(server, signals).await)
+    tokio::select! {
+        () = signals.next() => Ok(shut_down(server, signals).await),
+        device = engine.device_lost() => {
+            log::error!("{device} is lost; what is on its way is finished where it can be");
+            shut_down(server, signals).await;
+            Ok(Ended::DeviceLost)
+        }
+    }
 }
 
 /// Loads every archive; whether all of them serve.

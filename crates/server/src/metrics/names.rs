@@ -351,7 +351,7 @@ pub(crate) fn worker_state(state: WorkerState) -> &'static str {
 }
 
 /// The kinds of failure, each in the place that its number names.
-pub(crate) const CODES: [ErrorCode; 14] = [
+pub(crate) const CODES: [ErrorCode; 15] = [
     ErrorCode::InvalidInput,
     ErrorCode::ModelNotFound,
     ErrorCode::VersionNotFound,
@@ -365,6 +365,7 @@ pub(crate) const CODES: [ErrorCode; 14] = [
     ErrorCode::PredictionFailed,
     ErrorCode::WorkerDied,
     ErrorCode::OutOfMemory,
+    ErrorCode::DeviceLost,
     ErrorCode::Internal,
 ];
 
@@ -394,6 +395,7 @@ pub(crate) fn code(code: ErrorCode) -> &'static str {
         ErrorCode::PredictionFailed => "prediction_failed",
         ErrorCode::WorkerDied => "worker_died",
         ErrorCode::OutOfMemory => "out_of_memory",
+        ErrorCode::DeviceLost => "device_lost",
         ErrorCode::Internal => "internal",
     }
 }

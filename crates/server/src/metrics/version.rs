@@ -183,7 +183,7 @@ mod tests {
         }
         assert!(version.refused.iter().all(|counter| is(counter, 1.0)));
         assert!(is(&version.answered, 1.0) && is(&version.abandoned, 1.0));
-        assert!(is(&version.received, 16.0));
+        assert!(is(&version.received, 17.0));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use mar_engine::Part;
 
 use super::error;
 
+/// The type of a file that a client gave none, as TorchServe has it.
+const UNTYPED: &str = "application/octet-stream";
+
 /// The part that holds a body which is no form.
 const BODY: &str = "body";
 
@@ -34,6 +37,17 @@ pub(crate) async fn parts(
         Some("application/x-www-form-urlencoded") => Ok(urlencoded(body)),
         _ => Ok(vec![whole(media_type, body)]),
     }
+}
+
+/// The query's parameters, as the parts that they are where a query is an input.
+pub(crate) fn query(request: &HttpRequest) -> Vec<Part> {
+    // Whatever is there has this form: what is not UTF-8 or not percent-encoded is replaced.
+    fields(request.query_string().as_bytes()).unwrap_or_default()
+}
+
+/// The body, where it is no form and stands alone.
+pub(crate) fn sole(parts: &[Part]) -> Option<&Part> {
+    parts.iter().find(|part| part.name == BODY).filter(|_| parts.len() == 1)
 }
 
 /// The body in one piece.
@@ -65,14 +79,20 @@ fn whole(content_type: Option<&str>, data: Bytes) -> Part {
 /// The fields of a form. A body that is no form after all is handed over whole: `curl -d` and
 /// `--data-binary` send this content type with anything.
 fn urlencoded(body: Bytes) -> Vec<Part> {
-    let is_form = body.contains(&b'=') && body.is_ascii() && !body.iter().any(u8::is_ascii_control);
-    let fields: Option<Vec<(String, String)>> =
-        if is_form { serde_urlencoded::from_bytes(&body).ok() } else { None };
-    let Some(fields) = fields else { return vec![whole(None, body)] };
-    fields
-        .into_iter()
-        .map(|(name, value)| Part { name, content_type: None, data: value.into() })
-        .collect()
+    // In a form, a bracket or brace would be percent-encoded: this is JSON.
+    let is_json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+    let is_text = body.is_ascii() && !body.iter().any(u8::is_ascii_control);
+    let is_form = body.contains(&b'=') && is_text && !is_json;
+    let form = if is_form { fields(&body) } else { None };
+    form.unwrap_or_else(|| vec![whole(None, body)])
+}
+
+/// What `name=value&...` holds, decoded.
+fn fields(text: &[u8]) -> Option<Vec<Part>> {
+    let fields: Vec<(String, String)> = serde_urlencoded::from_bytes(text).ok()?;
+    let part =
+        |(name, value): (String, String)| Part { name, content_type: None, data: value.into() };
+    Some(fields.into_iter().map(part).collect())
 }
 
 async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Vec<Part>, HttpResponse> {
@@ -85,7 +105,12 @@ async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Vec<Part>, HttpRe
     while let Some(field) = form.next().await {
         let mut field = field.map_err(|reason| refused(&reason))?;
         let name = field.name().unwrap_or_default().to_owned();
-        let content_type = field.content_type().map(ToString::to_string);
+        let disposition = field.content_disposition();
+        let is_file = disposition
+            .is_some_and(|it| it.get_filename().is_some() || it.get_filename_ext().is_some());
+        // A field that is no file has no type, as TorchServe has it, whatever the client wrote.
+        let content_type = is_file
+            .then(|| field.content_type().map_or_else(|| UNTYPED.to_owned(), ToString::to_string));
         let mut data = BytesMut::new();
         while let Some(chunk) = field.next().await {
             data.extend_from_slice(&chunk.map_err(|reason| refused(&reason))?);
@@ -99,7 +124,7 @@ async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Vec<Part>, HttpRe
 mod tests {
     use super::*;
 
-    fn fields(body: &'static [u8]) -> Vec<(String, Vec<u8>)> {
+    fn taken_apart(body: &'static [u8]) -> Vec<(String, Vec<u8>)> {
         let parts = urlencoded(Bytes::from_static(body));
         parts.into_iter().map(|part| (part.name, part.data.to_vec())).collect()
     }
@@ -107,11 +132,18 @@ mod tests {
     #[test]
     fn a_form_is_taken_apart_and_anything_else_stays_whole() {
         assert_eq!(
-            fields(b"data=a%20b&k=v"),
+            taken_apart(b"data=a%20b&k=v"),
             [("data".into(), b"a b".to_vec()), ("k".into(), b"v".to_vec())]
         );
-        for body in [&b"{\"a\":1}"[..], b"", b"\x89PNG=\r\n", b"\xff\xd8=\xff"] {
-            assert_eq!(fields(body), [("body".into(), body.to_vec())]);
+        for body in [
+            &b"{\"a\":1}"[..],
+            b" {\"b64\":\"aGk=\"}",
+            b"[\"=\"]",
+            b"",
+            b"\x89PNG=\r\n",
+            b"\xff\xd8=\xff",
+        ] {
+            assert_eq!(taken_apart(body), [("body".into(), body.to_vec())]);
         }
     }
 }

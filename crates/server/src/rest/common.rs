@@ -27,6 +27,10 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) String);
 
+/// The model that a request turned out to be for. Put into its extensions, it is in the log's line.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelName(pub(crate) String);
+
 /// Headers that tell browsers what pages of other sites may do.
 #[derive(Clone, Debug)]
 pub(crate) struct CorsHeaders(Arc<[(HeaderName, HeaderValue)]>);
@@ -87,6 +91,9 @@ pub(crate) async fn every_response(
     if let Some(shared) = shared {
         shared.metrics.replied(status.as_u16());
     }
+    let asked = response.request();
+    let extensions = asked.extensions();
+    let model = extensions.get::<ModelName>().map(|model| model.0.as_str());
     logging::Access {
         method: method.as_str(),
         // A quote would end the request in the line before its time.
@@ -96,9 +103,10 @@ pub(crate) async fn every_response(
         duration: start.elapsed(),
         request_id: &id,
         peer: &peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
-        model: response.request().match_info().get("model"),
+        model: model.or_else(|| asked.match_info().get("model")),
     }
     .log();
+    drop(extensions);
     Ok(response)
 }
 

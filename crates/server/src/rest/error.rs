@@ -7,6 +7,7 @@ use mar_engine::{Error, ErrorCode};
 use serde::Serialize;
 
 use super::json;
+use crate::access::Denied;
 
 /// The body of every error that the server makes.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,7 @@ fn http(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::PredictionFailed => (StatusCode::SERVICE_UNAVAILABLE, "InternalServerException"),
         ErrorCode::WorkerDied => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
         ErrorCode::OutOfMemory => (StatusCode::INSUFFICIENT_STORAGE, "InternalServerException"),
+        ErrorCode::DeviceLost => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException"),
     }
 }
@@ -57,7 +59,8 @@ pub(crate) fn log_failure(error: &Error, model: &str, request_id: &str) {
     log::debug!(request_id; "{model}: {error:?}");
 }
 
-fn body(status: StatusCode, class: &str, message: &str) -> HttpResponse {
+/// An error of a class that TorchServe's clients know.
+pub(crate) fn body(status: StatusCode, class: &str, message: &str) -> HttpResponse {
     json::response(status, &Body { code: status.as_u16(), r#type: class, message })
 }
 
@@ -69,6 +72,11 @@ pub(crate) fn too_large() -> HttpResponse {
 /// The body did not arrive or does not parse.
 pub(crate) fn bad_request(message: &str) -> HttpResponse {
     body(StatusCode::BAD_REQUEST, "BadRequestException", message)
+}
+
+/// The key is missing, wrong or expired. TorchServe answers 400, not 401.
+pub(crate) fn invalid_key(denied: &Denied) -> HttpResponse {
+    body(StatusCode::BAD_REQUEST, "InvalidKeyException", &denied.to_string())
 }
 
 /// What was asked for is not to be had on this server.

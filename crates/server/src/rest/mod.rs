@@ -1,39 +1,60 @@
-//! REST as TorchServe has it: a listener for predictions, one for management.
+//! REST as TorchServe has it: addresses for predictions, for management and for the figures.
 
 mod body;
 mod common;
 pub(crate) mod error;
 mod health;
+mod inference;
+mod instances;
 mod json;
+mod key;
 mod management;
 mod metrics;
+mod openapi;
+pub(crate) mod plan;
 mod predictions;
+mod sagemaker;
+pub(crate) mod socket;
+mod surface;
+mod unread;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::guard::fn_guard;
 use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use mar_engine::Engine;
+use rustls::ServerConfig;
 
+use crate::access::{Keyring, Surface};
 use crate::metrics::Metrics;
 use crate::settings::{Address, Endpoint, Settings};
+pub(crate) use common::CorsHeaders;
+use plan::Site;
+use socket::{Socket, SocketFile};
 
 /// What every request handler is given.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) settings: Arc<Settings>,
+    /// Who may ask what.
+    pub(crate) keyring: Arc<Keyring>,
+    /// What the request's own address serves.
+    pub(crate) surfaces: Vec<Surface>,
     pub(crate) metrics: Arc<Metrics>,
     /// Headers for browsers, on every answer.
-    pub(crate) cors: common::CorsHeaders,
+    pub(crate) cors: CorsHeaders,
 }
 
 impl Shared {
     /// Models, versions or workers are others from now on.
-    pub(crate) fn changed(&self) {}
+    pub(crate) fn changed(&self) {
+        log::debug!("{} models", self.engine.models().len());
+    }
 }
 
 /// An address that is being answered.
@@ -41,80 +62,84 @@ impl Shared {
 pub(crate) struct Listener {
     /// As clients write it, with the real port where 0 was asked for.
     pub(crate) url: String,
+    pub(crate) surfaces: Vec<Surface>,
     pub(crate) handle: ServerHandle,
+    /// Removed with the listener.
+    _file: Option<SocketFile>,
 }
 
-/// What every request handler of these settings is given.
-///
-/// # Errors
-/// Where a header for browsers is none.
-pub(crate) fn shared(
+/// The routes of a surface.
+fn routes(surface: Surface) -> fn(&mut web::ServiceConfig) {
+    match surface {
+        Surface::Inference => inference::mount,
+        Surface::Management => |config| {
+            key::mount(config);
+            openapi::mount(config, openapi::management);
+            management::mount(config);
+        },
+        Surface::Metrics => |config| {
+            openapi::mount(config, openapi::metrics);
+            metrics::mount(config);
+        },
+    }
+}
+
+/// Answers an open address. Needs a tokio runtime around it.
+pub(crate) fn answer(
     settings: &Settings,
-    engine: Arc<Engine>,
-    metrics: Arc<Metrics>,
-) -> io::Result<Shared> {
-    let cors = common::CorsHeaders::new(&settings.cors)?;
-    Ok(Shared { engine, settings: Arc::new(settings.clone()), metrics, cors })
-}
-
-/// Predictions and health.
-pub(crate) fn inference(shared: Shared) -> io::Result<Listener> {
-    let endpoint = shared.settings.inference.clone();
-    listen(shared, &endpoint, |config| {
-        health::mount(config);
-        predictions::mount(config);
-    })
-}
-
-/// What is loaded.
-pub(crate) fn management(shared: Shared) -> io::Result<Listener> {
-    let endpoint = shared.settings.management.clone();
-    listen(shared, &endpoint, management::mount)
-}
-
-/// What is measured.
-pub(crate) fn metrics(shared: Shared) -> io::Result<Listener> {
-    let endpoint = shared.settings.metrics.clone();
-    listen(shared, &endpoint, metrics::mount)
-}
-
-fn listen(
     shared: Shared,
-    endpoint: &Endpoint,
-    mount: fn(&mut web::ServiceConfig),
+    (site, socket): (Site, Socket),
+    tls: Option<&ServerConfig>,
 ) -> io::Result<Listener> {
-    let grace_period = shared.settings.grace_period;
+    let Site { endpoint, surfaces } = site;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Figures are read every few seconds by one reader.
+    let workers = if surfaces == [Surface::Metrics] { 1 } else { cores.min(4) };
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(shared.clone()))
-            // Innermost first: the path is trimmed before it is matched, and the headers that every
-            // answer has are added last.
+            // Innermost first: the path is trimmed before its key is asked for and it is matched, and
+            // the headers that every answer has are added last.
+            .wrap(from_fn(key::asked_for))
             .wrap(NormalizePath::new(TrailingSlash::Trim))
             .wrap(from_fn(common::every_response))
-            .configure(mount)
+            .configure(|config| mount(config, &shared.surfaces))
             .default_service(web::route().to(error::no_such_path))
     })
-    .workers(cores.min(4))
+    .workers(workers)
     .keep_alive(Duration::from_secs(75))
     // A client that goes away takes its request along: what waits is dropped before it costs anything.
     .h1_allow_half_closed(false)
     // Signals are the launcher's: it drains the engine before it stops the listeners.
     .disable_signals()
-    .shutdown_timeout(grace_period.as_secs().max(1));
-    let bound = match &endpoint.address {
-        Address::Tcp(address) => server.bind(address),
-        Address::Unix(path) => server.bind_uds(path),
+    .shutdown_timeout(settings.grace_period.as_secs().max(1));
+    let (server, address, file) = match socket {
+        Socket::Tcp(listener) => {
+            let address = Address::Tcp(listener.local_addr()?);
+            let server = match tls.filter(|_| endpoint.tls) {
+                Some(config) => server.listen_rustls_0_23(listener, config.clone())?,
+                None => server.listen(listener)?,
+            };
+            (server, address, None)
+        }
+        Socket::Unix(listener, file) => {
+            (server.listen_uds(listener)?, endpoint.address.clone(), Some(file))
+        }
     };
-    let server = bound.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}"))
-    })?;
-    let url = match &endpoint.address {
-        Address::Tcp(_) => Endpoint { address: Address::Tcp(server.addrs()[0]), ..*endpoint },
-        Address::Unix(_) => endpoint.clone(),
-    };
-    let server = server.run();
+    let url = Endpoint { address, ..endpoint }.to_string();
+    Ok(Listener { url, surfaces, handle: spawn(server.run()), _file: file })
+}
+
+/// Mounts the routes of each surface so that they answer its own requests alone.
+fn mount(config: &mut web::ServiceConfig, surfaces: &[Surface]) {
+    for &surface in surfaces {
+        let own = fn_guard(move |context| context.req_data().get() == Some(&surface));
+        config.service(web::scope("").guard(own).configure(routes(surface)));
+    }
+}
+
+fn spawn(server: Server) -> ServerHandle {
     let handle = server.handle();
     tokio::spawn(server);
-    Ok(Listener { url: url.to_string(), handle })
+    handle
 }

@@ -121,25 +121,19 @@ fn run(
         at_startup: false,
         replace: wanted.replace,
     };
-    if wanted.replace {
-        let version = engine.replace(&load)?;
-        let (name, number) = (version.name(), version.version());
-        let workers = version.workers().len();
-        let text =
-            format!("Model \"{name}\" Version: {number} replaced with {workers} initial workers");
-        return Ok((StatusCode::OK, text));
-    }
     let registered = engine.register(&load)?;
     let workers = registered.workers();
     let (name, number) =
         (registered.version.name().to_owned(), registered.version.version().to_owned());
+    let done = if wanted.replace { "replaced" } else { "registered" };
     let registered_with =
-        format!("Model \"{name}\" Version: {number} registered with {workers} initial workers");
-    if workers == 0 {
+        format!("Model \"{name}\" Version: {number} {done} with {workers} initial workers");
+    if workers == 0 && !wanted.replace {
         let hint = "Use scale workers API to add workers for the model.";
         return Ok((StatusCode::OK, format!("{registered_with}. {hint}")));
     }
-    if !wanted.synchronous {
+    // A version takes another's place once it serves, so that one waits.
+    if !wanted.synchronous && !wanted.replace {
         return Ok(processing());
     }
     engine.finish(registered).map_err(|failure| worker_failure(&failure, &name, &number))?;

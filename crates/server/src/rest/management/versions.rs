@@ -24,7 +24,7 @@ pub(super) async fn unregister(
             shared.changed();
         }
         let unloaded = unloaded?;
-        Resolved::of(unloaded.url(), unloaded.archive()).discard();
+        Resolved::registered(unloaded.url(), unloaded.archive()).discard();
         Ok((StatusCode::OK, format!("Model \"{model}\" unregistered")))
     })
     .await

@@ -1,0 +1,121 @@
+//! Whether the workers of one model may run the same weights at the same time.
+//!
+//! A forward pass keeps what it computes to itself, unless the network writes into its own attributes: a
+//! counter, a cache, running statistics. TorchScript files hold their code as text, so this is read there,
+//! and in doubt the answer is no: each worker then loads the weights for itself.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use zip::ZipArchive;
+
+/// More code than any network has; a file with more is not read further.
+const MOST_CODE: u64 = 64 << 20;
+
+/// Whether no code in a TorchScript file writes into the module. False where the code cannot be read.
+pub(crate) fn leaves_itself_alone(file: &Path) -> bool {
+    sources(file).is_some_and(|sources| !sources.iter().any(|source| writes_into_itself(source)))
+}
+
+fn sources(file: &Path) -> Option<Vec<String>> {
+    let mut archive = ZipArchive::new(File::open(file).ok()?).ok()?;
+    let mut sources = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index(index).ok()?;
+        let name = entry.name().ok()?.into_owned();
+        let is_code = Path::new(&name).extension().is_some_and(|extension| extension == "py");
+        if !is_code || !name.contains("/code/") {
+            continue;
+        }
+        let mut source = String::new();
+        let read = entry.take(MOST_CODE + 1).read_to_string(&mut source).ok()?;
+        if read as u64 > MOST_CODE {
+            return None;
+        }
+        sources.push(source);
+    }
+    Some(sources)
+}
+
+/// Whether a function of the source assigns to an attribute, or calls an operation that works in place
+/// (`add_`, `copy_`) on one.
+fn writes_into_itself(source: &str) -> bool {
+    // Names that stand for an attribute, in the function that is being read.
+    let mut attributes: HashSet<&str> = HashSet::new();
+    for line in source.lines().map(str::trim) {
+        if line.starts_with("def ") {
+            attributes.clear();
+        }
+        if let Some((left, right)) = line.split_once(" = ") {
+            let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+            if left.contains('.') && !left.contains([':', '"']) {
+                return true;
+            }
+            let attribute = right.rsplit_once('.').is_some_and(|(_, last)| is_name(last));
+            if is_name(left) && (attribute || attributes.contains(right)) {
+                attributes.insert(left);
+            }
+        }
+        let in_place = line.match_indices("_(").any(|(place, _)| {
+            let called = line[..place].rsplit([' ', '(', ',']).next().unwrap_or_default();
+            let first = line[place + 2..].split([',', ')']).next().unwrap_or_default().trim();
+            let attribute = first.contains('.') && !first.contains('(');
+            called.contains('.') && (attribute || attributes.contains(first))
+        });
+        if in_place {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(body: &str) -> String {
+        format!(
+            "class Net(Module):\n  __buffers__ = [\"seen\", ]\n  seen : Tensor\n  __annotations__[\"0\"] = __torch__.Conv\n  kernel : Final[Tuple[int, int]] = (1, 1)\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n    seen = self.seen\n    {body}\n    return x\n"
+        )
+    }
+
+    #[test]
+    fn what_a_pass_computes_is_its_own() {
+        for body in [
+            "_0 = torch.add_(x, seen)",
+            "x0 = torch.relu_(torch.conv2d(x, seen, None))",
+            "_0 = (seen).forward(x, )",
+            "_0 = getattr(self, \"0\")",
+            "x1 = torch.mul(x, 0.5)",
+        ] {
+            assert!(!writes_into_itself(&function(body)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_write_into_the_module_is_seen() {
+        for body in [
+            "self.seen = torch.add(seen, 1)",
+            "_0 = torch.add_(seen, 1)",
+            "_0 = torch.add_(self.seen, 1)",
+            "cache = seen\n    _0 = torch.copy_(cache, x)",
+            "x0 = torch.relu(torch.add_(seen, x))",
+        ] {
+            assert!(writes_into_itself(&function(body)), "{body}");
+        }
+        let other =
+            format!("{}  def g(self, seen: Tensor):\n    _0 = torch.add_(seen, 1)\n", function(""));
+        assert!(!writes_into_itself(&other), "another function's argument of the same name");
+    }
+
+    #[test]
+    fn a_traced_network_may_be_shared_and_what_cannot_be_read_may_not() {
+        let fixture =
+            |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        assert!(leaves_itself_alone(&fixture("convolution.pt")));
+        assert!(!leaves_itself_alone(&fixture("make.py")));
+        assert!(!leaves_itself_alone(&fixture("missing.pt")));
+    }
+}

@@ -1,0 +1,83 @@
+//! Asking for a key before anything else, and `GET /token`, which renews one.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Shared, error, surface, unread};
+use crate::access::{NotRenewed, Surface};
+
+const TOKEN: &str = "/token";
+
+/// Finds the surface that a request is for and refuses it where its key is not that surface's: before
+/// routing, so that without a key nobody learns which paths there are.
+pub(super) async fn asked_for(
+    shared: web::Data<Shared>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    // As the router sees the path, percent signs decoded: what is asked for here must be what answers.
+    let path = request.match_info().as_str();
+    let surface = surface::of(path, &shared.surfaces);
+    // The renewal asks for a key of its own.
+    let renewal = surface == Surface::Management && path == TOKEN && shared.keyring.renews();
+    let open = renewal || surface::is_open(request.method(), path);
+    request.extensions_mut().insert(surface);
+    if !open
+        && let Err(denied) =
+            shared.keyring.check(surface, authorization(request.headers()), Timestamp::now())
+    {
+        let (request, payload) = request.into_parts();
+        let refusal = unread::answer(error::invalid_key(&denied), payload);
+        return Ok(ServiceResponse::new(request, refusal));
+    }
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// The renewal, where there are tokens; else the path leads nowhere.
+pub(super) fn mount(config: &mut web::ServiceConfig) {
+    config.service(
+        web::resource(TOKEN)
+            .guard(actix_web::guard::fn_guard(|context| {
+                context.app_data::<web::Data<Shared>>().is_some_and(|s| s.keyring.renews())
+            }))
+            .get(renew)
+            .default_service(web::route().to(error::method_not_allowed)),
+    );
+}
+
+#[derive(Debug, Deserialize)]
+struct Renewal {
+    r#type: Option<String>,
+}
+
+/// Writes a fresh token into the key file. The answer does not hold it: who may read the file may know it.
+async fn renew(
+    shared: web::Data<Shared>,
+    asked: web::Query<Renewal>,
+    request: HttpRequest,
+) -> HttpResponse {
+    let authorization = authorization(request.headers()).map(<[u8]>::to_vec);
+    let Renewal { r#type: kind } = asked.into_inner();
+    let renewed = web::block(move || {
+        shared.keyring.renew(kind.as_deref(), authorization.as_deref(), Timestamp::now())
+    });
+    match renewed.await {
+        Ok(Ok(())) => HttpResponse::build(StatusCode::OK).body("\n"),
+        Ok(Err(NotRenewed::Denied(denied))) => error::invalid_key(&denied),
+        Ok(Err(NotRenewed::Failed(reason))) => {
+            log::error!("a token was not renewed: {reason:#}");
+            error::internal("the token was not renewed; the server's log says why")
+        }
+        Err(_) => error::internal("the server is shutting down"),
+    }
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION).map(actix_web::http::header::HeaderValue::as_bytes)
+}

@@ -1,0 +1,112 @@
+//! Which surface a path belongs to: exactly one, so that where one address serves several, each request is
+//! asked for one key and answered by one set of routes.
+
+use actix_web::http::Method;
+
+use crate::access::Surface;
+
+/// The surface that answers a path, among those that its address serves.
+///
+/// Where the path is of a surface that is not served here, it leads nowhere; the most guarded of those
+/// that are answers so.
+pub(super) fn of(path: &str, served: &[Surface]) -> Surface {
+    let natural = natural(path);
+    if served.contains(&natural) {
+        return natural;
+    }
+    let guarded = [Surface::Inference, Surface::Management];
+    guarded.into_iter().find(|surface| served.contains(surface)).unwrap_or(Surface::Metrics)
+}
+
+/// The surface of a path where every one is served. What no other surface claims is inference's, as its
+/// paths may begin with a model's name.
+fn natural(path: &str) -> Surface {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match segments[..] {
+        ["metrics"] => Surface::Metrics,
+        ["models", _, "invoke"] => Surface::Inference,
+        ["models" | "workflows" | "token", ..] => Surface::Management,
+        ["v1", "models", model] if !is_call(model) => Surface::Management,
+        _ => Surface::Inference,
+    }
+}
+
+/// Whether the last segment of KServe's path calls its model, `m:predict`, instead of naming it.
+fn is_call(segment: &str) -> bool {
+    [":predict", ":explain"].iter().any(|verb| segment.ends_with(verb))
+}
+
+/// Whether a request is answered without a key: descriptions of the API, and the probes of whoever runs
+/// the server.
+pub(super) fn is_open(method: &Method, path: &str) -> bool {
+    matches!(path, "/api-description" | "/livez" | "/readyz")
+        || path == "/" && method == Method::OPTIONS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Surface::{Inference, Management, Metrics};
+
+    #[test]
+    fn every_path_has_one_surface() {
+        let all = [Inference, Management, Metrics];
+        for path in [
+            "/",
+            "/ping",
+            "/predictions/m",
+            "/predictions/models/1.0",
+            "/explanations/m",
+            "/invocations",
+            "/models/m/invoke",
+            "/v1/models/m:predict",
+            "/v1/models/m:explain",
+            "/v2/models/m/infer",
+            "/m/predict",
+            "/m/1.0/predict",
+            "/v2",
+            "/nothing",
+            "/metrics/x",
+            "/tokens",
+        ] {
+            assert_eq!(of(path, &all), Inference, "{path}");
+        }
+        for path in [
+            "/models",
+            "/models/m",
+            "/models/m/1.0",
+            "/models/m/all",
+            "/models/m/1.0/set-default",
+            "/models/m/1.0/invoke",
+            "/token",
+            "/v1/models/m",
+            "/workflows/w",
+        ] {
+            assert_eq!(of(path, &all), Management, "{path}");
+        }
+        assert_eq!(of("/metrics", &all), Metrics);
+    }
+
+    #[test]
+    fn an_address_answers_with_what_it_serves() {
+        for path in ["/models/m", "/ping", "/metrics", "/token"] {
+            assert_eq!(of(path, &[Inference]), Inference, "{path}");
+            assert_eq!(of(path, &[Management]), Management, "{path}");
+            assert_eq!(of(path, &[Metrics]), Metrics, "{path}");
+        }
+        assert_eq!(of("/metrics", &[Inference, Management]), Inference);
+        assert_eq!(of("/ping", &[Management, Metrics]), Management);
+        assert_eq!(of("/models", &[Inference, Metrics]), Inference);
+    }
+
+    #[test]
+    fn only_descriptions_and_probes_are_open() {
+        assert!(is_open(&Method::OPTIONS, "/"));
+        assert!(is_open(&Method::GET, "/api-description"));
+        assert!(is_open(&Method::GET, "/readyz"));
+        assert!(!is_open(&Method::GET, "/"));
+        assert!(!is_open(&Method::GET, "/ping"));
+        assert!(!is_open(&Method::OPTIONS, "/predictions/m"));
+        assert!(!is_open(&Method::GET, "/livez/x"));
+    }
+}

@@ -89,23 +89,40 @@ fn identifiers_are_told_once_and_parameters_of_paths_are_declared() {
     }
 }
 
-#[test]
-fn what_is_described_is_there() {
-    let (_store, server) = serving();
-    let document = get(&server.inference("/api-description")).json();
-    let operations = operations(&document);
-    assert!(operations.len() > 15, "{operations:?}");
-    for (path, method, operation) in operations {
+/// Asks for every operation of a description; each answers with a status that the description names.
+fn answers_as_described(document: &Value, at: impl Fn(&str) -> String) {
+    for (path, method, operation) in operations(document) {
         let url = path.replace("{model_name}", "m").replace("{model_version}", "1.0");
-        let url = server.inference(&url.replace("{url_path}", "v1"));
+        let url = at(&url.replace("{url_path}", "v1"));
+        let request = ureq::http::Request::builder().method(method.to_uppercase().as_str());
         let told = match method {
             "post" => answer(agent().post(&url).send(&b"x"[..])),
-            "options" => options(&url),
-            _ => get(&url),
+            _ => answer(agent().run(request.uri(&url).body(()).unwrap())),
         };
         let status = told.status.to_string();
-        assert!(operation["responses"].get(&status).is_some(), "{method} {path}: {status}");
+        let described = operation["responses"].get(&status).is_some();
+        // An error is described by the default answer; that a path leads nowhere never is.
+        let refused = told.status >= 400 && told.error().1 != "ResourceNotFoundException";
+        assert!(described || refused, "{method} {path}: {}", told.text());
     }
+}
+
+#[test]
+fn what_is_described_is_there() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let (server, _control) = TestServer::fake(&[&archive]);
+    let inference = get(&server.inference("/api-description")).json();
+    assert!(operations(&inference).len() > 15);
+    answers_as_described(&inference, |path| server.inference(path));
+    let mut management = get(&server.management("/api-description")).json();
+    assert!(operations(&management).len() > 12);
+    // Without tokens there is nothing to renew.
+    assert!(management["paths"].as_object_mut().unwrap().remove("/token").is_some());
+    answers_as_described(&management, |path| server.management(path));
+    let metrics = server.metrics().unwrap();
+    let described = get(&format!("{metrics}/api-description")).json();
+    answers_as_described(&described, |path| format!("{metrics}{path}"));
 }
 
 #[test]
@@ -125,6 +142,10 @@ fn a_model_is_described_by_options_on_its_paths() {
     assert!(paths.contains_key("/v1/models/a%20model:predict"));
     assert!(!paths.contains_key("/ping"));
     assert!(operations(&document).iter().all(|(path, ..)| !path.contains("{model_")));
+    let managed = options(&server.management("/models/a%20model/1.0")).json();
+    let paths = managed["paths"].as_object().unwrap();
+    assert!(paths.contains_key("/models/a%20model/1.0/set-default"), "{paths:?}");
+    assert_eq!(options(&server.management("/models/x")).error().0, 404);
     let gone = options(&server.inference("/predictions/x")).error();
     assert_eq!((gone.0, gone.1.as_str()), (404, "ModelNotFoundException"));
 }

@@ -14,6 +14,8 @@ pub(crate) struct Signature(Vec<(DType, Vec<usize>)>);
 /// One decoded request.
 #[derive(Debug)]
 pub(crate) struct Job {
+    /// The server's identifier of the request, for the log.
+    pub(crate) id: String,
     /// The model's inputs, without the batch dimension.
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) signature: Signature,
@@ -47,11 +49,18 @@ pub(crate) struct Pending {
 }
 
 impl Job {
-    pub(crate) fn new(inputs: Vec<Tensor>, arrived: Instant, deadline: Instant) -> (Self, Pending) {
+    /// A request of this identifier that `arrived` then, and is not begun after the deadline.
+    pub(crate) fn new(
+        id: String,
+        inputs: Vec<Tensor>,
+        arrived: Instant,
+        deadline: Instant,
+    ) -> (Self, Pending) {
         let (reply, receiver) = oneshot::channel();
         let started = Arc::new(AtomicBool::new(false));
         let signature = inputs.iter().map(|t| (t.dtype(), t.shape().to_vec())).collect();
         let job = Self {
+            id,
             inputs,
             signature: Signature(signature),
             arrived,

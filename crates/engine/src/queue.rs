@@ -363,7 +363,7 @@ mod tests {
     fn job_of(value: u8, len: usize) -> (Job, Pending) {
         let now = Instant::now();
         let inputs = vec![Tensor::from_vec(&[len], vec![value; len]).unwrap()];
-        Job::new(inputs, now, now + Duration::from_mins(1))
+        Job::new(String::new(), inputs, now, now + Duration::from_mins(1))
     }
 
     fn job(value: u8) -> (Job, Pending) {
@@ -530,7 +530,7 @@ mod tests {
         drop(push(&queue, job(1)));
         let now = Instant::now();
         let inputs = vec![Tensor::from_vec(&[1], vec![2_u8]).unwrap()];
-        let (late, mut pending) = Job::new(inputs, now, now);
+        let (late, mut pending) = Job::new(String::new(), inputs, now, now);
         queue.reserve().expect("the gone client's place").push(late);
         let _here = push(&queue, job(3));
         assert_eq!(values(&queue.pull(&NEVER).unwrap()), [3]);

@@ -252,13 +252,14 @@ impl ModelVersion {
         // The wait for the version to load has its own limit, so the request's begins here.
         let arrived = Instant::now();
         let deadline = arrived + plan.response_timeout;
+        let id = request.id.clone();
         let request = Arc::new(request);
         let inputs = {
             let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
             pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await?
         };
         counted.timing.preprocess = arrived.elapsed();
-        let (job, pending) = Job::new(inputs, arrived, arrived + plan.queue_timeout());
+        let (job, pending) = Job::new(id, inputs, arrived, arrived + plan.queue_timeout());
         slot.push(job);
         let done = self.answer(pending, plan, arrived).await?;
         counted.timing.queue = done.queue;

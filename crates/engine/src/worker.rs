@@ -67,7 +67,7 @@ impl Worker {
                 Served::Ended => break,
                 Served::GivenUp => return self.version.thread_came_back(),
                 Served::Lost(reason) => {
-                    log::error!("{}: {reason}; the model is loaded again", self.seat.name);
+                    log::warn!("{}: the model is loaded again: {reason}", self.seat.name);
                     self.failures += 1;
                     self.failing_since.get_or_insert_with(Instant::now);
                     self.version.events().worker_lost(&self.seat.name);
@@ -190,6 +190,8 @@ impl Worker {
             }
             Err(panic) => {
                 let error = panicked("inference", panic.as_ref());
+                let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+                log::error!("{}: {error}; requests {}", self.seat.name, ids.join(", "));
                 if several {
                     self.version.queue().retry_alone(jobs);
                 } else {

@@ -8,7 +8,7 @@ mod scale;
 mod versions;
 
 use actix_web::guard::Guard;
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, guard, web};
 use mar_engine::{Error, ErrorCode};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,6 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
         web::resource(path).default_service(web::route().to(error::method_not_allowed))
     };
     config
-        .service(resource("/").get(error::method_not_allowed))
         .service(
             resource("/models")
                 .get(list::list)
@@ -32,14 +31,16 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
             resource("/models/{model}")
                 .get(describe::describe)
                 .put(scale::scale)
-                .delete(versions::unregister),
+                .delete(versions::unregister)
+                .route(web::method(Method::OPTIONS).to(versions::options)),
         )
         .service(resource("/models/{model}/{version}/set-default").put(versions::set_default))
         .service(
             resource("/models/{model}/{version}")
                 .get(describe::describe)
                 .put(scale::scale)
-                .delete(versions::unregister),
+                .delete(versions::unregister)
+                .route(web::method(Method::OPTIONS).to(versions::options)),
         )
         .service(resource("/v1/models/{model}").get(versions::kserve_ready));
 }

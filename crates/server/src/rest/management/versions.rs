@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Target, closed_gate, error, json};
 use crate::fetch::Resolved;
-use crate::rest::Shared;
+use crate::rest::{Shared, openapi};
 
 /// `DELETE /models/{model}[/{version}]`.
 pub(super) async fn unregister(
@@ -63,6 +63,14 @@ pub(super) async fn kserve_ready(
             let ready = Ready { name: model.into_inner(), ready: version.is_serving() };
             json::response(StatusCode::OK, &ready)
         }
+        Err(failure) => error::response(&failure),
+    }
+}
+
+/// `OPTIONS /models/{model}[/{version}]`: the description of what can be asked here.
+pub(super) async fn options(shared: web::Data<Shared>, target: web::Path<Target>) -> HttpResponse {
+    match shared.engine.version(&target.model, target.version.as_deref()) {
+        Ok(version) => openapi::managed_model(version.name(), version.version()),
         Err(failure) => error::response(&failure),
     }
 }

@@ -32,7 +32,16 @@ pub(super) fn metrics() -> HttpResponse {
 
 /// Describes what can be asked of one version of a model.
 pub(super) fn model(name: &str, version: &str) -> HttpResponse {
-    let of_model = operations::INFERENCE.iter().filter(|it| it.path.contains("{model_name}"));
+    of_model(operations::INFERENCE, name, version)
+}
+
+/// Describes how one version of a model is managed.
+pub(super) fn managed_model(name: &str, version: &str) -> HttpResponse {
+    of_model(operations::MANAGEMENT, name, version)
+}
+
+fn of_model(operations: &[Operation], name: &str, version: &str) -> HttpResponse {
+    let of_model = operations.iter().filter(|it| it.path.contains("{model_name}"));
     let mut paths = Map::new();
     for operation in of_model {
         // The template becomes this model's own path, and its parameters go.

@@ -166,18 +166,19 @@ const SCALING: &[Parameter] = &[
     parameter("min_worker", "integer", "workers at least; 1 by default"),
     parameter("max_worker", "integer", "workers at most; min_worker by default"),
     parameter("synchronous", "boolean", "answer once the workers are there; false by default"),
+    parameter("model_version", "string", "the version, where the path names none"),
+    parameter("number_gpu", "integer", "new workers on the first so many of its devices alone"),
 ];
 const STATUS: &[Answer] = &[Answer(200, "done", Content::Json("Status"))];
-const SCALED: &[Answer] = &[
-    Answer(200, "done", Content::Json("Status")),
-    Answer(202, "begun", Content::Json("Status")),
-    Answer(206, "some workers are not there yet", Content::Json("Status")),
-];
+const SCALED: &[Answer] =
+    &[Answer(200, "done", Content::Json("Status")), Answer(202, "begun", Content::Json("Status"))];
 
 const fn describe(path: &'static str, id: &'static str) -> Operation {
     const ANSWER: &[Answer] =
         &[Answer(200, "the versions asked for", Content::Json("ModelDescriptions"))];
-    Operation { answers: ANSWER, ..get(path, id, "describe a model") }
+    const QUERY: &[Parameter] =
+        &[parameter("customized", "boolean", "with what its handler tells; false by default")];
+    Operation { query: QUERY, answers: ANSWER, ..get(path, id, "describe a model") }
 }
 
 const fn scale(path: &'static str, id: &'static str) -> Operation {
@@ -215,6 +216,12 @@ pub(super) const MANAGEMENT: &[Operation] = &[
             parameter("synchronous", "boolean", "answer once they are there; true by default"),
             parameter("response_timeout", "integer", "seconds; 120 by default"),
             parameter("startup_timeout", "integer", "seconds; 120 by default"),
+            parameter("s3_sse_kms", "boolean", "true is not supported"),
+            parameter(
+                "replace",
+                "boolean",
+                "take the place of the same version without a request lost",
+            ),
         ],
         answers: SCALED,
         ..get("/models", "registerModel", "load a model")
@@ -233,6 +240,22 @@ pub(super) const MANAGEMENT: &[Operation] = &[
             "setDefault",
             "make a version the default one",
         )
+    },
+    Operation {
+        answers: &[Answer(200, "whether a worker serves it", Content::Json("ModelReady"))],
+        ..get(
+            "/v1/models/{model_name}",
+            "modelReady",
+            "ask whether a model is ready, as KServe asks",
+        )
+    },
+    Operation {
+        query: &[Parameter {
+            required: true,
+            ..parameter("type", "string", "inference or management")
+        }],
+        answers: &[Answer(200, "the new token is in the key file", Content::Text)],
+        ..get("/token", "token", "renew a token, with the API key, where tokens are asked for")
     },
     API_DESCRIPTION,
 ];
@@ -278,6 +301,7 @@ pub(super) fn schemas() -> Value {
             "workers": list(object(json!({ "id": text, "status": text }))),
         }))),
         "ModelList": object(json!({ "nextPageToken": text, "models": list(listed) })),
+        "ModelReady": object(json!({ "name": text, "ready": { "type": "boolean" } })),
         "Predictions": object(json!({ "predictions": list(json!({})) })),
         "Readiness": object(json!({ "status": text, "reason": text, "models": list(unready) })),
         "Status": object(json!({ "status": text })),

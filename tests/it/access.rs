@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mar_engine::{Engine, NoEvents};
-use mar_server::{Access, ApiKey, Server, Settings};
+use mar_server::{Access, ApiKey, Metrics, Server, Settings};
 use serde_json::Value;
 
 use crate::support::http::{Answer, agent, answer};
@@ -300,11 +300,12 @@ fn a_key_file_that_cannot_be_written_fails_the_start() {
         ..mar_engine::EngineConfig::default()
     };
     let engine = Arc::new(Engine::new(config, Vec::new(), Vec::new(), Arc::new(NoEvents)).unwrap());
+    let settings = tokens(Duration::from_hours(1));
+    let metrics = Metrics::new(&settings.measuring).unwrap();
     let gone = folder.path().join("gone");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let bound = runtime.block_on(async {
-        Server::bind_in(&tokens(Duration::from_hours(1)), engine, &gone).map(|_| ())
-    });
+    let bound =
+        runtime.block_on(async { Server::bind_in(&settings, engine, metrics, &gone).map(|_| ()) });
     let message = format!("{:#}", bound.unwrap_err());
     assert!(message.contains(&gone.join("key_file.json").display().to_string()), "{message}");
     assert!(message.contains("--disable-token-auth"), "{message}");

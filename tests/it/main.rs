@@ -23,8 +23,12 @@ mod kserve_v1;
 mod life_cycle;
 /// Addresses: three or shared ones, Unix sockets, TLS.
 mod listeners;
+/// What the log says of requests, in each of its forms.
+mod logging;
 /// What the management port tells.
 mod management;
+/// What is measured, and how it is told.
+mod metrics;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -7,6 +7,8 @@
 mod access;
 mod fetch;
 mod launch;
+mod logging;
+mod metrics;
 mod report;
 mod rest;
 mod server;
@@ -16,6 +18,7 @@ mod tls;
 pub use launch::run;
 // What a `main` names when it lists its handlers and runtimes.
 pub use mar_engine::{Registration, Runtime};
+pub use metrics::Metrics;
 pub use server::Server;
 pub use settings::{
     Access, Address, ApiKey, Cors, Endpoint, Envelope, Listed, LogFormat, Measuring, MetricsMode,

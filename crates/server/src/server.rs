@@ -8,9 +8,12 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::access::{Keyring, Surface};
-use crate::rest::{self, Listener, Shared, plan, socket};
+use crate::metrics::Metrics;
+use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
 use crate::settings::Settings;
 use crate::{fetch, tls};
 
@@ -21,26 +24,36 @@ pub struct Server {
     keyring: Arc<Keyring>,
     listeners: Vec<Listener>,
     grace_period: Duration,
+    metrics: Arc<Metrics>,
+    /// Writes figures to the log now and then; ends with the server.
+    logging: JoinSet<()>,
 }
 
 impl Server {
     /// Binds the addresses and begins to answer. Tokens, where they are asked for, are written into
-    /// `key_file.json` in the current folder. Needs a tokio runtime around it.
+    /// `key_file.json` in the current folder. Needs a tokio runtime around it. The engine should have
+    /// been made with the same metrics, so that they hear of it.
     ///
     /// # Errors
     /// Where an address is taken or not this machine's, a certificate or a key is of no use, or a
     /// file cannot be written; the message names it.
-    pub fn bind(settings: &Settings, engine: Arc<Engine>) -> Result<Self> {
-        Self::bind_in(settings, engine, Path::new("."))
+    pub fn bind(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>) -> Result<Self> {
+        Self::bind_in(settings, engine, metrics, Path::new("."))
     }
 
     /// As [`Server::bind`], with `key_file.json` in a folder.
     ///
     /// # Errors
     /// Those of [`Server::bind`].
-    pub fn bind_in(settings: &Settings, engine: Arc<Engine>, keys: &Path) -> Result<Self> {
+    pub fn bind_in(
+        settings: &Settings,
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        keys: &Path,
+    ) -> Result<Self> {
         fetch::check(&settings.store)?;
         let tls = tls::of(settings)?;
+        let cors = CorsHeaders::new(&settings.cors)?;
         let mut open = Vec::new();
         for site in plan::sites(settings)? {
             let socket = socket::open(&site.endpoint)?;
@@ -56,10 +69,17 @@ impl Server {
                 settings: Arc::clone(&shared_settings),
                 keyring: Arc::clone(&keyring),
                 surfaces: site.surfaces.clone(),
+                metrics: Arc::clone(&metrics),
+                cors: cors.clone(),
             };
             listeners.push(rest::answer(settings, shared, (site, socket), tls.as_ref())?);
         }
-        Ok(Self { engine, keyring, listeners, grace_period: settings.grace_period })
+        let mut logging = JoinSet::new();
+        if let Some(interval) = metrics.log_interval() {
+            logging.spawn(log_figures(interval, Arc::clone(&engine), Arc::clone(&metrics)));
+        }
+        let grace_period = settings.grace_period;
+        Ok(Self { engine, keyring, listeners, grace_period, metrics, logging })
     }
 
     /// Where predictions answer, with the real port where 0 was asked for.
@@ -93,11 +113,16 @@ impl Server {
     ///
     /// # Errors
     /// Where the grace period was not enough.
-    pub async fn shut_down(self) -> Result<(), usize> {
+    pub async fn shut_down(mut self) -> Result<(), usize> {
         let drained = self.engine.drain(self.grace_period).await;
         // The answers are written by now, or the time for them is over.
         let graceful = drained.is_ok();
         join_all(self.listeners.iter().map(|listener| listener.handle.stop(graceful))).await;
+        self.logging.shutdown().await;
+        if self.metrics.log_interval().is_some() {
+            // What was counted since the last time.
+            self.metrics.log(&self.engine);
+        }
         self.engine.remove_files();
         drained
     }
@@ -107,5 +132,20 @@ impl Drop for Server {
     /// However the server ends, its keys do not stay behind.
     fn drop(&mut self) {
         self.keyring.remove_file();
+    }
+}
+
+/// Writes the figures to the log at every interval.
+async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // The first tick is now, when there is nothing to tell.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
+        if let Err(error) = tokio::task::spawn_blocking(move || metrics.log(&engine)).await {
+            log::error!("the metrics were not written to the log: {error}");
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mar_engine::{Engine, EngineConfig, NoEvents, VersionState};
+use mar_engine::{Engine, EngineConfig, VersionState};
 use mar_handler::{Registration, Runtime};
-use mar_server::{Address, Endpoint, Server, Settings};
+use mar_server::{Address, Endpoint, Metrics, Server, Settings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -93,8 +93,9 @@ impl TestServer {
     ) -> anyhow::Result<Self> {
         let temp = tempfile::tempdir().unwrap();
         let config = EngineConfig { temp_dir: temp.path().into(), ..settings.engine.clone() };
-        let engine =
-            Arc::new(Engine::new(config, handlers, vec![runtime], Arc::new(NoEvents)).unwrap());
+        let metrics = Metrics::new(&settings.measuring)?;
+        let events = Arc::<Metrics>::clone(&metrics);
+        let engine = Arc::new(Engine::new(config, handlers, vec![runtime], events).unwrap());
         let (stop, stopped) = oneshot::channel();
         let (send, receive) = mpsc::channel();
         let thread = std::thread::spawn({
@@ -102,7 +103,7 @@ impl TestServer {
             let folder = temp.path().to_owned();
             move || {
                 tokio::runtime::Runtime::new().unwrap().block_on(async move {
-                    let server = match Server::bind_in(&settings, engine, &folder) {
+                    let server = match Server::bind_in(&settings, engine, metrics, &folder) {
                         Ok(server) => server,
                         Err(error) => {
                             send.send(Err(error)).unwrap();

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use mar_engine::{Engine, NoEvents, Registration, Runtime, VersionState};
+use mar_engine::{Engine, Registration, Runtime, VersionState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::background::{STARTED, leave_terminal, release_output};
 use super::pid_file::PidFile;
 use super::say;
+use crate::logging;
+use crate::metrics::Metrics;
 use crate::report;
 use crate::server::Server;
 use crate::settings::{ModelSource, Settings};
@@ -33,15 +35,13 @@ pub(super) fn serve(
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> Result<ExitCode> {
     leave_terminal();
-    env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("info,actix_server=warn"),
-    )
-    .init();
+    logging::init(settings.log_format);
     let pid_file = PidFile::claim()?;
-    let engine =
-        Arc::new(Engine::new(settings.engine.clone(), handlers, runtimes(), Arc::new(NoEvents))?);
+    let metrics = Metrics::new(&settings.measuring)?;
+    let events = Arc::<Metrics>::clone(&metrics);
+    let engine = Arc::new(Engine::new(settings.engine.clone(), handlers, runtimes(), events)?);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
-    let ended = runtime.block_on(answer(settings, engine));
+    let ended = runtime.block_on(answer(settings, engine, metrics));
     runtime.shutdown_background();
     let status = match ended? {
         Ended::InGoodOrder => 0,
@@ -53,11 +53,14 @@ pub(super) fn serve(
     signal_hook::low_level::exit(status)
 }
 
-async fn answer(settings: &Settings, engine: Arc<Engine>) -> Result<Ended> {
+async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>) -> Result<Ended> {
     let mut signals = Signals::listen()?;
-    let server = Server::bind(settings, Arc::clone(&engine))?;
+    let server = Server::bind(settings, Arc::clone(&engine), metrics)?;
     log::info!("predictions on {}", server.inference_url());
     log::info!("management on {}", server.management_url());
+    if let Some(url) = server.metrics_url() {
+        log::info!("metrics on {url}");
+    }
 
     let sources = settings.models.clone();
     let loading = tokio::task::spawn_blocking({
@@ -76,6 +79,9 @@ async fn answer(settings: &Settings, engine: Arc<Engine>) -> Result<Ended> {
     }
     say(&format!("predictions on {}", server.inference_url()));
     say(&format!("management on {}", server.management_url()));
+    if let Some(url) = server.metrics_url() {
+        say(&format!("metrics on {url}"));
+    }
     say(STARTED);
     release_output()?;
     log::info!("started");

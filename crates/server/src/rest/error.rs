@@ -54,9 +54,9 @@ pub(crate) fn log_failure(error: &Error, model: &str, request_id: &str) {
     if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE
         || error.code() == ErrorCode::PredictionFailed
     {
-        log::error!("{model}: {error} {request_id}");
+        log::error!(request_id; "{model}: {error}");
     }
-    log::debug!("{model}: {error:?} {request_id}");
+    log::debug!(request_id; "{model}: {error:?}");
 }
 
 /// An error of a class that TorchServe's clients know.

@@ -30,7 +30,9 @@ use mar_engine::Engine;
 use rustls::ServerConfig;
 
 use crate::access::{Keyring, Surface};
+use crate::metrics::Metrics;
 use crate::settings::{Address, Endpoint, Settings};
+pub(crate) use common::CorsHeaders;
 use plan::Site;
 use socket::{Socket, SocketFile};
 
@@ -43,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) keyring: Arc<Keyring>,
     /// What the request's own address serves.
     pub(crate) surfaces: Vec<Surface>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Headers for browsers, on every answer.
+    pub(crate) cors: CorsHeaders,
 }
 
 impl Shared {

@@ -5,7 +5,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use mar_engine::{Admission, Answered, Error, ErrorCode, Header, Part, Request, Response};
 
-use super::common::RequestId;
+use super::common::{ModelName, RequestId};
 use super::inference::{Call, Form};
 use super::{Shared, body, error, instances, openapi, sagemaker};
 use crate::settings::Envelope;
@@ -96,6 +96,7 @@ async fn admitted(
         None => sagemaker::model_of_body(&parts).map_err(refused)?,
     };
     there(&model).map_err(refused)?;
+    request.extensions_mut().insert(ModelName(model.clone()));
     let asked = Asked {
         shared,
         admission: &admission,

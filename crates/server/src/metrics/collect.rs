@@ -1,0 +1,200 @@
+//! Brings every figure together at one moment, in the page's order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mar_engine::{Engine, ModelVersion};
+
+use super::count::{Distribution, Gauge, Histogram};
+use super::names::{self, Family};
+use super::page::{Figures, Sample};
+use super::version::{Model, Requests, Version};
+use super::{Metrics, process};
+
+/// Samples by their family's name.
+#[derive(Debug, Default)]
+struct Found(BTreeMap<&'static str, Vec<Sample>>);
+
+impl Found {
+    fn add(&mut self, family: &'static Family, labels: &[&str], value: f64) {
+        self.push(family, Sample::of(family, labels, value));
+    }
+
+    fn add_set(&mut self, family: &'static Family, labels: &[&str], gauge: &Gauge) {
+        if let Some(value) = gauge.get() {
+            self.add(family, labels, value);
+        }
+    }
+
+    fn add_histogram(&mut self, family: &'static Family, labels: &[&str], histogram: &Histogram) {
+        let Distribution { buckets, sum, count } = histogram.get();
+        for (bound, value) in buckets {
+            let mut sample = Sample::of(family, labels, value);
+            sample.suffix = "_bucket";
+            sample.labels.push(("le", super::page::number(bound)));
+            self.push(family, sample);
+        }
+        for (suffix, value) in [("_sum", sum), ("_count", count)] {
+            self.push(family, Sample { suffix, ..Sample::of(family, labels, value) });
+        }
+    }
+
+    fn push(&mut self, family: &Family, sample: Sample) {
+        self.0.entry(family.name).or_default().push(sample);
+    }
+
+    /// Every family in order, with or without samples.
+    fn page(mut self, families: impl Iterator<Item = &'static Family>) -> Vec<Figures> {
+        families
+            .map(|family| Figures {
+                family,
+                samples: self.0.remove(family.name).unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+/// What is registered at this moment.
+#[derive(Debug, Default)]
+struct Present {
+    models: BTreeSet<String>,
+    workers: BTreeSet<String>,
+}
+
+impl Metrics {
+    pub(crate) fn collect(&self, engine: &Engine) -> Vec<Figures> {
+        let mut found = Found::default();
+        let loaded = self.host.load_times.lock().clone();
+        let present = engine_figures(engine, &mut found);
+        self.host_figures(&mut found);
+        self.version_figures(&present, &mut found);
+
+        let host = [names::HOST_LEVEL, &self.hostname];
+        // A worker that has gone is forgotten; one that came while this was read is not.
+        let gone =
+            |worker: &String| loaded.contains_key(worker) && !present.workers.contains(worker);
+        self.host.load_times.lock().retain(|worker, _| !gone(worker));
+        for (worker, took) in loaded.iter().filter(|(worker, _)| !gone(worker)) {
+            let labels = [worker, host[0], host[1]];
+            found.add(&names::WORKER_LOAD_TIME, &labels, took.as_secs_f64() * 1000.0);
+        }
+        if let Some(system) = &self.system {
+            for &(family, value) in system.lock().figures(Instant::now()) {
+                found.add(family, &host, value);
+            }
+        }
+        match process::figures() {
+            Ok(figures) => {
+                for (family, value) in figures {
+                    found.add(family, &[], value);
+                }
+            }
+            Err(error) => log::warn!("the process's own figures are not read: {error:#}"),
+        }
+        let system = names::SYSTEM.into_iter().filter(|_| self.system.is_some());
+        found.page(names::ALWAYS.into_iter().chain(system))
+    }
+
+    fn host_figures(&self, found: &mut Found) {
+        let host = [names::HOST_LEVEL, &self.hostname];
+        for (family, counter) in [
+            (&names::REQUESTS_2XX, &self.replies.success),
+            (&names::REQUESTS_4XX, &self.replies.client_error),
+            (&names::REQUESTS_5XX, &self.replies.other),
+        ] {
+            found.add(family, &host, counter.get());
+        }
+        found.add_set(&names::QUEUE_TIME, &host, &self.host.queue_time);
+        found.add_set(&names::WORKER_THREAD_TIME, &host, &self.host.worker_thread_time);
+    }
+
+    /// Counters of everything that was ever registered, gauges of what is.
+    fn version_figures(&self, present: &Present, found: &mut Found) {
+        let (models, versions) = {
+            let models = self.models.lock();
+            (models.by_name.clone(), models.versions.clone())
+        };
+        for (name, model) in &models {
+            let Model { unnamed, handler_time, prediction_time } = &**model;
+            self.request_figures([name, names::DEFAULT_VERSION], unnamed, found);
+            if present.models.contains(name) {
+                let labels = [name, names::MODEL_LEVEL, &self.hostname];
+                found.add_set(&names::HANDLER_TIME, &labels, handler_time);
+                found.add_set(&names::PREDICTION_TIME, &labels, prediction_time);
+            }
+        }
+        for ((model, version), figures) in &versions {
+            self.request_figures([model, version], &figures.named, found);
+            counted(figures, [model, version], found);
+        }
+    }
+
+    fn request_figures(&self, [model, version]: [&str; 2], from: &Requests, found: &mut Found) {
+        let labels = [model, version, &self.hostname];
+        found.add(&names::TS_REQUESTS, &labels, from.received.get());
+        found.add(&names::TS_INFERENCE_LATENCY, &labels, from.inference_micros.get());
+        found.add(&names::TS_QUEUE_LATENCY, &labels, from.queue_micros.get());
+    }
+}
+
+/// The server's own counters of one version.
+fn counted(from: &Arc<Version>, [model, version]: [&str; 2], found: &mut Found) {
+    let labels = [model, version];
+    for (family, counter) in [
+        (&names::RECEIVED, &from.received),
+        (&names::ANSWERED, &from.answered),
+        (&names::ABANDONED, &from.abandoned),
+        (&names::WORKER_LOSSES, &from.worker_losses),
+    ] {
+        found.add(family, &labels, counter.get());
+    }
+    for (code, counter) in names::CODES.into_iter().zip(&from.refused) {
+        let count = counter.get();
+        if count > 0.0 {
+            found.add(&names::REFUSED, &[model, version, names::code(code)], count);
+        }
+    }
+    found.add_histogram(&names::REQUEST_SECONDS, &labels, &from.request_seconds);
+    for (stage, histogram) in names::STAGES.into_iter().zip(&from.stage_seconds) {
+        found.add_histogram(&names::STAGE_SECONDS, &[model, version, stage], histogram);
+    }
+    found.add_histogram(&names::BATCH_SIZE, &labels, &from.batch_size);
+}
+
+/// What the engine's models are like now.
+fn engine_figures(engine: &Engine, found: &mut Found) -> Present {
+    let mut present = Present::default();
+    found.add(&names::IN_FLIGHT, &[], float(engine.in_flight()));
+    for (name, entry) in engine.models() {
+        for version in &entry.versions {
+            present.workers.extend(now(version, found));
+        }
+        present.models.insert(name);
+    }
+    present
+}
+
+/// What a version is like now; the names of its workers.
+fn now(version: &ModelVersion, found: &mut Found) -> Vec<String> {
+    let labels = [version.name(), version.version()];
+    let (waiting, free) = version.queue_load();
+    found.add(&names::QUEUE_DEPTH, &labels, float(waiting));
+    found.add(&names::QUEUE_CAPACITY, &labels, float(waiting + free));
+    let state = version.state();
+    for name in names::version_states() {
+        let value = if name == state.name() { 1.0 } else { 0.0 };
+        found.add(&names::MODEL_STATE, &[labels[0], labels[1], name], value);
+    }
+    let workers = version.workers();
+    for name in names::WORKER_STATES {
+        let count = workers.iter().filter(|w| names::worker_state(w.state) == name).count();
+        found.add(&names::WORKERS, &[labels[0], labels[1], name], float(count));
+    }
+    workers.into_iter().map(|worker| worker.name).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nothing here comes near 2^53")]
+fn float(count: usize) -> f64 {
+    count as f64
+}

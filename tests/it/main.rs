@@ -44,6 +44,8 @@ mod registration;
 mod sagemaker;
 /// How workers come and go, and where they run.
 mod scaling;
+/// What is written down of the models, and how they come back.
+mod snapshots;
 /// Half a minute of everything at once. Once is enough, so not again where libtorch is there.
 #[cfg(not(feature = "torch"))]
 mod soak;

@@ -64,6 +64,8 @@ pub struct LoadRequest {
     pub name: Option<String>,
     /// What goes before the archive's own settings.
     pub overrides: Overrides,
+    /// Workers at least and at most, whatever the archive says: a version that comes back as it was.
+    pub workers: Option<(usize, usize)>,
     /// Whether it is loaded at the server's start.
     pub at_startup: bool,
     /// Whether it takes the place of the version of the same name and number, once it serves.
@@ -135,7 +137,7 @@ impl Engine {
         if !request.replace {
             self.registry.add(Arc::clone(&version))?;
         }
-        let started = self.start(&archive, &version, &request.overrides);
+        let started = self.start(&archive, &version, request);
         match started {
             Ok(scaling) => Ok(Registered { version, scaling, replaces: request.replace }),
             Err(error) => {
@@ -164,30 +166,43 @@ impl Engine {
         Ok(version)
     }
 
+    /// Loads an archive at the server's start, under its own name or another. See
+    /// [`Engine::load_as`].
+    ///
+    /// # Errors
+    /// Those of [`Engine::load_as`].
+    pub fn load(&self, name: Option<&str>, archive: &Path) -> Result<Arc<ModelVersion>> {
+        self.load_as(&LoadRequest {
+            archive: archive.to_owned(),
+            name: name.map(str::to_owned),
+            ..LoadRequest::default()
+        })
+    }
+
     /// Loads an archive at the server's start. Blocks until the version is ready or has failed, and
     /// registers it either way, so that the reason can be asked for.
     ///
     /// # Errors
     /// [`ErrorCode::Conflict`] where that name and version is taken; nothing is registered then.
-    pub fn load(&self, name: Option<&str>, archive_path: &Path) -> Result<Arc<ModelVersion>> {
-        let opened = Archive::open(archive_path).map_err(|error| invalid(&error));
+    pub fn load_as(&self, request: &LoadRequest) -> Result<Arc<ModelVersion>> {
+        let path = &request.archive;
+        let opened = Archive::open(path).map_err(|error| invalid(&error));
         let (manifest_name, version) = match &opened {
             Ok(archive) => {
                 let model = &archive.manifest().model;
                 (model.model_name.clone(), model.model_version.clone())
             }
-            Err(_) => (file_stem(archive_path), UNKNOWN_VERSION.to_owned()),
+            Err(_) => (file_stem(path), UNKNOWN_VERSION.to_owned()),
         };
         let request = LoadRequest {
-            archive: archive_path.to_owned(),
-            url: archive_path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            url: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             at_startup: true,
-            ..LoadRequest::default()
+            ..request.clone()
         };
-        let name = name.map_or(manifest_name, str::to_owned);
+        let name = request.name.clone().unwrap_or(manifest_name);
         let version = self.version_of(&request, name, version);
         self.registry.add(Arc::clone(&version))?;
-        match opened.and_then(|archive| self.start(&archive, &version, &request.overrides)) {
+        match opened.and_then(|archive| self.start(&archive, &version, &request)) {
             // A worker that fails says so in the version's state, and tries again.
             Ok(scaling) => scaling.wait_for_state(),
             Err(error) => version.become_failed(&error),
@@ -223,11 +238,10 @@ impl Engine {
         &self,
         archive: &Archive,
         version: &Arc<ModelVersion>,
-        overrides: &Overrides,
+        request: &LoadRequest,
     ) -> Result<Scaling> {
         let model_dir = self.work_dir.fresh();
-        let opened =
-            self.opener.open(archive, version, overrides, (&self.config, model_dir.clone()));
+        let opened = self.opener.open(archive, version, request, (&self.config, model_dir.clone()));
         let loaded = opened.inspect_err(|_| remove_folder(&model_dir))?;
         let (min, max) = (loaded.plan.min_workers, loaded.plan.max_workers);
         version.open(loaded);

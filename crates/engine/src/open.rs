@@ -8,6 +8,7 @@ use mar_handler::{Context, Error, ErrorCode, Registration, Result, Runtime};
 use serde_json::Map;
 
 use crate::config::{EngineConfig, Overrides};
+use crate::engine::LoadRequest;
 use crate::plan::{Layers, Machine, Plan};
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::Weights;
@@ -24,10 +25,11 @@ impl Opener {
         &self,
         archive: &Archive,
         version: &ModelVersion,
-        overrides: &Overrides,
+        request: &LoadRequest,
         (config, model_dir): (&EngineConfig, PathBuf),
     ) -> Result<Loaded> {
         let manifest = archive.manifest();
+        let overrides = &request.overrides;
         let named = overrides.handler.as_ref().or(manifest.model.handler.as_ref());
         let registration = self.handler(named.or(config.default_handler.as_ref()))?;
         let weights = weights(manifest)?;
@@ -53,7 +55,10 @@ impl Opener {
             cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
             runtime: runtime.name(),
         };
-        let plan = Plan::resolve(layers, machine)?;
+        let mut plan = Plan::resolve(layers, machine)?;
+        if let Some((min, max)) = request.workers {
+            (plan.min_workers, plan.max_workers) = (min, max);
+        }
         let context = Context {
             model_name: version.name().to_owned(),
             model_version: version.version().to_owned(),

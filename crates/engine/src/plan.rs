@@ -13,6 +13,8 @@ use crate::queue::QueueRules;
 /// Everything a version is served with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// The handler, where the registration named another than the manifest.
+    pub handler: Option<String>,
     /// Workers at least.
     pub min_workers: usize,
     /// Workers at most.
@@ -110,6 +112,7 @@ impl Plan {
                 .unwrap_or((default, default))
         };
         let plan = Self {
+            handler: overrides.handler.clone(),
             min_workers,
             max_workers,
             batch_size: overrides

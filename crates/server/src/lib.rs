@@ -13,6 +13,8 @@ mod report;
 mod rest;
 mod server;
 mod settings;
+mod snapshots;
+mod startup;
 mod tls;
 
 pub use launch::run;

@@ -8,14 +8,16 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
 use crate::access::{Keyring, Surface};
 use crate::metrics::Metrics;
 use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
 use crate::settings::Settings;
-use crate::{fetch, tls};
+use crate::settings::snapshot::Kind;
+use crate::snapshots::Snapshots;
+use crate::{fetch, startup, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
@@ -23,8 +25,9 @@ pub struct Server {
     engine: Arc<Engine>,
     keyring: Arc<Keyring>,
     listeners: Vec<Listener>,
-    grace_period: Duration,
     metrics: Arc<Metrics>,
+    settings: Arc<Settings>,
+    snapshots: Arc<Snapshots>,
     /// Writes figures to the log now and then; ends with the server.
     logging: JoinSet<()>,
 }
@@ -62,6 +65,7 @@ impl Server {
         // Once the addresses are this server's own: the file of one that runs is not written over.
         let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
         let shared_settings = Arc::new(settings.clone());
+        let snapshots = Arc::new(Snapshots::new(settings));
         let mut listeners = Vec::new();
         for (site, socket) in open {
             let shared = Shared {
@@ -70,6 +74,7 @@ impl Server {
                 keyring: Arc::clone(&keyring),
                 surfaces: site.surfaces.clone(),
                 metrics: Arc::clone(&metrics),
+                snapshots: Arc::clone(&snapshots),
                 cors: cors.clone(),
             };
             listeners.push(rest::answer(settings, shared, (site, socket), tls.as_ref())?);
@@ -78,8 +83,15 @@ impl Server {
         if let Some(interval) = metrics.log_interval() {
             logging.spawn(log_figures(interval, Arc::clone(&engine), Arc::clone(&metrics)));
         }
-        let grace_period = settings.grace_period;
-        Ok(Self { engine, keyring, listeners, grace_period, metrics, logging })
+        Ok(Self {
+            engine,
+            keyring,
+            listeners,
+            metrics,
+            settings: shared_settings,
+            snapshots,
+            logging,
+        })
     }
 
     /// Where predictions answer, with the real port where 0 was asked for.
@@ -103,6 +115,18 @@ impl Server {
         serving.min_by_key(|listener| listener.surfaces.len()).map(|l| l.url.as_str())
     }
 
+    /// Loads the models that the settings name, one after the other, and makes the default versions what
+    /// they say. Comes to whether all of them serve.
+    pub fn load(&self) -> JoinHandle<bool> {
+        let (engine, settings) = (Arc::clone(&self.engine), Arc::clone(&self.settings));
+        let snapshots = Arc::clone(&self.snapshots);
+        spawn_blocking(move || {
+            let all = startup::load(&engine, &settings);
+            snapshots.write(&engine, Kind::Startup);
+            all
+        })
+    }
+
     /// The engine behind the listeners.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
@@ -114,7 +138,12 @@ impl Server {
     /// # Errors
     /// Where the grace period was not enough.
     pub async fn shut_down(mut self) -> Result<(), usize> {
-        let drained = self.engine.drain(self.grace_period).await;
+        let (engine, snapshots) = (Arc::clone(&self.engine), Arc::clone(&self.snapshots));
+        let written = spawn_blocking(move || snapshots.write(&engine, Kind::Shutdown)).await;
+        if let Err(error) = written {
+            log::error!("no snapshot was written: {error}");
+        }
+        let drained = self.engine.drain(self.settings.grace_period).await;
         // The answers are written by now, or the time for them is over.
         let graceful = drained.is_ok();
         join_all(self.listeners.iter().map(|listener| listener.handle.stop(graceful))).await;
@@ -144,7 +173,7 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
     loop {
         ticks.tick().await;
         let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
-        if let Err(error) = tokio::task::spawn_blocking(move || metrics.log(&engine)).await {
+        if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
     }

@@ -115,6 +115,7 @@ impl TestServer {
                         server.management_url().to_owned(),
                         server.metrics_url().map(str::to_owned),
                     );
+                    server.load().await.unwrap();
                     send.send(Ok(urls)).unwrap();
                     stopped.await.ok();
                     server.shut_down().await

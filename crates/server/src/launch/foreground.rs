@@ -1,11 +1,10 @@
 //! The server's own process, from the settings to the last answer.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use mar_engine::{Engine, Registration, Runtime, VersionState};
+use mar_engine::{Engine, Registration, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::background::{STARTED, leave_terminal, release_output};
@@ -15,7 +14,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::report;
 use crate::server::Server;
-use crate::settings::{ModelSource, Settings};
+use crate::settings::Settings;
 
 /// What a start or a stop came to.
 enum Ended {
@@ -62,11 +61,7 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
         log::info!("metrics on {url}");
     }
 
-    let sources = settings.models.clone();
-    let loading = tokio::task::spawn_blocking({
-        let engine = Arc::clone(&engine);
-        move || load_all(&engine, &sources)
-    });
+    let loading = server.load();
     let loaded = tokio::select! {
         loaded = loading => loaded.context("loading the models panicked")?,
         () = signals.next() => return Ok(shut_down(server, signals).await),
@@ -94,31 +89,6 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
             Ok(Ended::DeviceLost)
         }
     }
-}
-
-/// Loads every archive; whether all of them serve.
-fn load_all(engine: &Engine, sources: &[ModelSource]) -> bool {
-    let mut all = true;
-    for ModelSource { name, path } in sources {
-        match engine.load(name.as_deref(), path) {
-            Ok(version) => match version.state() {
-                VersionState::Failed(reason) => {
-                    all = false;
-                    log::error!("model {} did not load: {reason}", version.name());
-                }
-                _ => log::info!("model {} {} is ready", version.name(), version.version()),
-            },
-            Err(error) => {
-                all = false;
-                log::error!("{} was not loaded: {error}", file_name(path));
-            }
-        }
-    }
-    all
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Ends in good order, or at once where another signal comes.

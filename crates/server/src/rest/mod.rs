@@ -31,7 +31,9 @@ use rustls::ServerConfig;
 
 use crate::access::{Keyring, Surface};
 use crate::metrics::Metrics;
+use crate::settings::snapshot::Kind;
 use crate::settings::{Address, Endpoint, Settings};
+use crate::snapshots::Snapshots;
 pub(crate) use common::CorsHeaders;
 use plan::Site;
 use socket::{Socket, SocketFile};
@@ -46,14 +48,15 @@ pub(crate) struct Shared {
     /// What the request's own address serves.
     pub(crate) surfaces: Vec<Surface>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) snapshots: Arc<Snapshots>,
     /// Headers for browsers, on every answer.
     pub(crate) cors: CorsHeaders,
 }
 
 impl Shared {
-    /// Models, versions or workers are others from now on.
+    /// Models, versions or workers are others from now on. Blocks.
     pub(crate) fn changed(&self) {
-        log::debug!("{} models", self.engine.models().len());
+        self.snapshots.write(&self.engine, Kind::Snapshot);
     }
 }
 

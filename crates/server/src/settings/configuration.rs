@@ -266,7 +266,8 @@ mod tests {
 
         std::fs::write(store.join("m.mar"), "").unwrap();
         let Configuration { settings, warnings, .. } = read(&asked, &around).unwrap();
-        let expected = ModelSource { name: Some("m".into()), path: store.join("m.mar") };
+        let restored = Some(settings.store.listed["m"]["1.0"].clone());
+        let expected = ModelSource { name: Some("m".into()), path: store.join("m.mar"), restored };
         assert_eq!(settings.models, [expected]);
         assert_eq!(settings.store.listed["m"]["1.0"].overrides.min_workers, Some(2));
         assert_eq!(settings.engine.defaults.job_queue_size, 5);
@@ -277,7 +278,10 @@ mod tests {
         std::fs::write(store.join("other.mar"), "").unwrap();
         let asked = CommandLine { no_snapshots: true, ..asked };
         let Configuration { settings, warnings, .. } = read(&asked, &around).unwrap();
-        assert_eq!(settings.models, [ModelSource { name: None, path: store.join("other.mar") }]);
+        assert_eq!(
+            settings.models,
+            [ModelSource { name: None, path: store.join("other.mar"), restored: None }]
+        );
         assert_eq!((settings.engine.defaults.job_queue_size, settings.snapshots), (1, None));
         assert_eq!(warnings, [""; 0]);
     }

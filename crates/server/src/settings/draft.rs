@@ -1,5 +1,6 @@
 //! What was asked for, key by key, before it is checked as a whole.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::address::{check_reach, tls};
 use super::models::{self, Models};
-use super::{ApiKey, Settings};
+use super::{ApiKey, Listed, Settings};
 
 /// Settings in the making. What depends on more than one key waits here for the others.
 #[derive(Debug)]
@@ -83,6 +84,15 @@ impl Draft {
         for (name, versions) in self.snapshot.into_iter().flatten() {
             settings.store.listed.entry(name).or_default().extend(versions);
         }
+        let overrides = |listed: &BTreeMap<String, Listed>| {
+            listed.iter().map(|(version, it)| (version.clone(), it.overrides.clone())).collect()
+        };
+        settings.engine.listed = settings
+            .store
+            .listed
+            .iter()
+            .map(|(name, listed)| (name.clone(), overrides(listed)))
+            .collect();
         settings.store.dir = store;
         Ok(settings)
     }

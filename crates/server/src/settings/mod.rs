@@ -71,6 +71,8 @@ pub struct ModelSource {
     pub name: Option<String>,
     /// The file or folder.
     pub path: PathBuf,
+    /// How it was, where a snapshot brings it back.
+    pub restored: Option<Listed>,
 }
 
 /// Where archives come from.

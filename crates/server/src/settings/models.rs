@@ -32,7 +32,7 @@ pub(crate) fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
                 None => (None, word),
             };
             ensure!(name.as_deref() != Some(""), "model {word}: the name before = is empty");
-            sources.push(ModelSource { name, path: in_store(file, store)? });
+            sources.push(ModelSource { name, path: in_store(file, store)?, restored: None });
         }
     }
     Ok(sources)
@@ -57,7 +57,11 @@ pub(crate) fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSour
                 of(),
                 store.display()
             );
-            sources.push(ModelSource { name: Some(name.clone()), path });
+            sources.push(ModelSource {
+                name: Some(name.clone()),
+                path,
+                restored: Some(listed.clone()),
+            });
         }
     }
     Ok(sources)
@@ -96,7 +100,7 @@ fn everything(store: &Path) -> Result<Vec<ModelSource>> {
         }
     }
     paths.sort();
-    Ok(paths.into_iter().map(|path| ModelSource { name: None, path }).collect())
+    Ok(paths.into_iter().map(|path| ModelSource { name: None, path, restored: None }).collect())
 }
 
 /// What both JSON forms say of a version. Times are in milliseconds for the delay, in seconds else.
@@ -123,6 +127,9 @@ pub(crate) struct Entry {
     runtime_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parallel_level: Option<i32>,
+    /// The handler, where it is not the manifest's. TorchServe has no such member, and reads over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handler: Option<String>,
 }
 
 /// Whether a zero is a number of workers or of milliseconds, or says nothing.
@@ -168,7 +175,7 @@ fn listed(entry: Entry, zero: Zero) -> Listed {
         default_version: entry.default_version,
         mar_name: entry.mar_name,
         overrides: Overrides {
-            handler: None,
+            handler: entry.handler,
             min_workers: size(counted(entry.min_workers)),
             max_workers: size(counted(entry.max_workers)),
             batch_size: size(positive(entry.batch_size)),
@@ -200,6 +207,7 @@ impl From<&Listed> for Entry {
             startup_timeout: seconds(startup_timeout),
             runtime_type: Some("python".into()),
             parallel_level: None,
+            handler: listed.overrides.handler.clone(),
         }
     }
 }
@@ -318,7 +326,8 @@ mod tests {
         };
         let found = of_snapshot(&models(Some("here.mar")), store.path()).unwrap();
         let path = store.path().join("here.mar");
-        assert_eq!(found, [ModelSource { name: Some("m".into()), path }]);
+        let restored = Some(models(Some("here.mar"))["m"]["2.0"].clone());
+        assert_eq!(found, [ModelSource { name: Some("m".into()), path, restored }]);
         for (mar, words) in [
             (Some("gone.mar"), "gone.mar is not in the model store"),
             (Some("../out.mar"), "../out.mar is not in the model store"),

@@ -58,7 +58,6 @@ struct SnapshotModels<M> {
 ///
 /// # Errors
 /// Where the folder or the file cannot be written.
-#[cfg_attr(not(test), expect(dead_code, reason = "the server writes none yet"))]
 pub(crate) fn write(
     folder: &Path,
     kind: Kind,

@@ -118,6 +118,7 @@ fn run(
         url: resolved.url.clone(),
         name: wanted.name.clone(),
         overrides: wanted.overrides.clone(),
+        workers: None,
         at_startup: false,
         replace: wanted.replace,
     };

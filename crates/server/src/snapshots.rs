@@ -1,0 +1,69 @@
+//! Writing down which models there are, so that the next start finds them.
+
+use std::path::PathBuf;
+
+use mar_engine::{Engine, ModelEntry, ModelVersion, Overrides};
+use parking_lot::Mutex;
+
+use crate::settings::models::Models;
+use crate::settings::snapshot::{self, Kind};
+use crate::settings::{Listed, Settings};
+
+/// Where snapshots go, and what they repeat of the settings.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    /// Locked while one is written, so that the newest holds what was changed last.
+    folder: Option<Mutex<PathBuf>>,
+    effective: Vec<(String, String)>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            folder: settings.snapshots.clone().map(Mutex::new),
+            effective: settings.effective.clone(),
+        }
+    }
+
+    /// Writes one of all models as they are now. Blocks. One that cannot be written is told of in the log:
+    /// what was done to the models is done all the same.
+    pub(crate) fn write(&self, engine: &Engine, kind: Kind) {
+        let Some(folder) = &self.folder else { return };
+        let folder = folder.lock();
+        let models = models(engine);
+        match snapshot::write(&folder, kind, &self.effective, &models) {
+            Ok(path) => log::debug!("snapshot {}", path.display()),
+            Err(error) => log::error!("no snapshot was written: {error:#}"),
+        }
+    }
+}
+
+/// Every version whose archive could be opened.
+fn models(engine: &Engine) -> Models {
+    let listed = |model: &ModelEntry| {
+        let of_model = model.versions.iter().filter_map(|version| {
+            let default = version.version() == model.default.version();
+            Some((version.version().to_owned(), listed(version, default)?))
+        });
+        of_model.collect()
+    };
+    engine.models().iter().map(|(name, model)| (name.clone(), listed(model))).collect()
+}
+
+fn listed(version: &ModelVersion, default_version: bool) -> Option<Listed> {
+    let plan = version.plan()?;
+    let (min_workers, max_workers) = version.worker_limits();
+    Some(Listed {
+        default_version,
+        mar_name: Some(version.archive().file_name()?.to_string_lossy().into_owned()),
+        overrides: Overrides {
+            handler: plan.handler.clone(),
+            min_workers: Some(min_workers),
+            max_workers: Some(max_workers),
+            batch_size: Some(plan.batch_size),
+            max_batch_delay: Some(plan.max_batch_delay),
+            response_timeout: Some(plan.response_timeout),
+            startup_timeout: Some(plan.startup_timeout),
+        },
+    })
+}

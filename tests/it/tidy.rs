@@ -141,10 +141,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_readme_has_a_row_for_every_flag() {
+fn the_reference_has_a_row_for_every_flag() {
     let help = Command::new(env!("CARGO_BIN_EXE_marserve")).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let reference = fs::read_to_string(repository("docs/configuration.md")).unwrap();
     let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
     let flags: BTreeSet<&str> = help
         .split("--")
@@ -154,9 +154,9 @@ fn the_readme_has_a_row_for_every_flag() {
         .collect();
     assert!(flags.len() > 10, "{flags:?}");
     for flag in flags {
-        let named = readme
+        let named = reference
             .lines()
             .any(|line| line.starts_with('|') && line.contains(&format!("`--{flag}")));
-        assert!(named, "--{flag} has no row in the README");
+        assert!(named, "--{flag} has no row in docs/configuration.md");
     }
 }

@@ -51,7 +51,6 @@ impl Opener {
         let cuda_devices = runtime.cuda_devices();
         let machine = Machine {
             cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
-            cores: config.cores,
             runtime: runtime.name(),
         };
         let plan = Plan::resolve(layers, machine)?;

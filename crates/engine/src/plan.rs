@@ -55,7 +55,6 @@ pub(crate) struct Layers<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     pub(crate) cuda_devices: usize,
-    pub(crate) cores: usize,
     /// The runtime's name, for messages.
     pub(crate) runtime: &'static str,
 }
@@ -104,9 +103,7 @@ impl Plan {
             let of = |layer: &Overrides| {
                 layer.min_workers.map(|min| (min, layer.max_workers.unwrap_or(min).max(min)))
             };
-            let on_this_machine =
-                if devices == [Device::Cpu] { machine.cores } else { devices.len() };
-            let default = defaults.workers.unwrap_or(if at_startup { on_this_machine } else { 0 });
+            let default = defaults.workers.unwrap_or(if at_startup { devices.len() } else { 0 });
             of_archive
                 .or_else(|| of(overrides))
                 .or_else(|| of(listed))
@@ -283,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    const MACHINE: Machine = Machine { cuda_devices: 0, cores: 4, runtime: "fake" };
+    const MACHINE: Machine = Machine { cuda_devices: 0, runtime: "fake" };
 
     fn resolve(
         archive: &Value,
@@ -315,7 +312,7 @@ mod tests {
     #[test]
     fn defaults_are_torchserves() {
         let plan = resolve(&json!({}), |_| ()).unwrap();
-        assert_eq!((plan.min_workers, plan.max_workers), (4, 4), "one a core at the start");
+        assert_eq!((plan.min_workers, plan.max_workers), (1, 1), "one at the start");
         assert_eq!((plan.batch_size, plan.max_batch_delay), (1, Duration::from_millis(100)));
         assert_eq!(plan.response_timeout, Duration::from_mins(2));
         assert_eq!(plan.startup_timeout, Duration::from_mins(2));

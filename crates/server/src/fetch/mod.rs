@@ -88,6 +88,14 @@ impl Resolved {
     }
 }
 
+/// Checks an expression of `allowed_urls`.
+///
+/// # Errors
+/// Where it is no regular expression; the message holds it.
+pub(crate) fn check_pattern(expression: &str) -> Result<()> {
+    Allowed::new(&[expression.to_owned()]).map(|_| ())
+}
+
 /// Checks the store's `allowed_urls` at the start.
 ///
 /// # Errors

@@ -1,20 +1,22 @@
 //! The flags. TorchServe's names where TorchServe has the flag.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 
-use crate::settings::{
-    Address, Endpoint, MAX_BODY_SIZE, ModelStore, Settings, address, check_reach, models,
-};
+use crate::settings::{self, CommandLine, Configuration, Flag, Surroundings};
 
 const ENVIRONMENT: &str = "\
+A key of the configuration file that a flag sets too is taken from the flag; TS_<KEY> in the environment
+goes before both where the file has enable_envvars_config=true.
+
 Environment:
-  LOG_LOCATION  folder of the background server's log, marserve.log [default: logs]
-  RUST_LOG      level of the log: error, warn, info or debug [default: info]
-  TMPDIR        where archives are unpacked and the pid file lies [default: /tmp]";
+  TS_CONFIG_FILE    the configuration file, whatever --ts-config says
+  MARSERVE_API_KEY  a key that is always good, beside the tokens
+  LOG_LOCATION      folder of the background server's log, marserve.log, and of snapshots [default: logs]
+  RUST_LOG          level of the log: error, warn, info or debug [default: info]
+  TMPDIR            where archives are unpacked and the pid file lies [default: /tmp]";
 
 /// Serves trained PyTorch models from .mar archives, with TorchServe's API.
 ///
@@ -35,9 +37,17 @@ pub(crate) struct Args {
     #[arg(long)]
     foreground: bool,
 
+    /// Print every setting and where it was found, and start nothing
+    #[arg(long, conflicts_with = "stop")]
+    check_config: bool,
+
+    /// The configuration file [default: the newest snapshot, else ./config.properties]
+    #[arg(long, value_name = "FILE")]
+    ts_config: Option<PathBuf>,
+
     /// The folder that holds the archives
-    #[arg(long, value_name = "DIR", required_unless_present = "stop")]
-    model_store: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    model_store: Option<String>,
 
     /// What to load from the model store: all, FILE, or NAME=FILE; several separated by spaces or commas
     #[arg(long, value_name = "MODEL", num_args = 1..)]
@@ -47,33 +57,61 @@ pub(crate) struct Args {
     #[arg(long)]
     strict: bool,
 
-    /// Where predictions and /ping answer
-    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:8080")]
-    inference_address: String,
+    /// Neither go on from the last run's snapshot nor write any
+    #[arg(long, visible_alias = "no-config-snapshots")]
+    ncs: bool,
 
-    /// Where /models answers
-    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:8081")]
-    management_address: String,
+    /// Where predictions and /ping answer [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    inference_address: Option<String>,
 
-    /// Requests a model lets wait; one more is answered 503
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    job_queue_size: usize,
+    /// Where /models answers [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS")]
+    management_address: Option<String>,
 
-    /// Largest request body in bytes; a larger one is answered 413
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_BODY_SIZE)]
-    max_request_size: usize,
+    /// Where /metrics answers [default: 127.0.0.1:8082]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_address: Option<String>,
 
-    /// How many seconds requests on their way may take to finish when the server stops
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    grace_period: u64,
-
-    /// Accept that no token is asked for on addresses that other machines can reach
+    /// Ask for no token, and accept that on addresses that other machines can reach
     #[arg(long, visible_alias = "dt")]
     disable_token_auth: bool,
 
-    /// Accepted for TorchServe's start commands; no snapshots are written
-    #[arg(long, visible_alias = "no-config-snapshots")]
-    ncs: bool,
+    /// Let models be registered and unregistered over the network
+    #[arg(long)]
+    enable_model_api: bool,
+
+    /// Requests a model lets wait; one more is answered 503 [default: 100]
+    #[arg(long, value_name = "N")]
+    job_queue_size: Option<String>,
+
+    /// Largest request body in bytes; a larger one is answered 413 [default: 6553500]
+    #[arg(long, value_name = "BYTES")]
+    max_request_size: Option<String>,
+
+    /// How many seconds requests on their way may take to finish when the server stops [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    grace_period: Option<String>,
+
+    /// The log's form: text, json or torchserve [default: text]
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<String>,
+
+    /// Accepted for TorchServe's start commands, and not used
+    #[arg(long, value_name = "FILE")]
+    log_config: Option<PathBuf>,
+
+    /// Accepted for TorchServe's start commands, and not used
+    #[arg(long, value_name = "FILE")]
+    cpp_log_config: Option<String>,
+
+    /// Accepted for TorchServe's start commands, and not used
+    #[arg(long, value_name = "DIR")]
+    workflow_store: Option<String>,
+
+    /// Accepted for TorchServe's start commands, and not used
+    #[arg(long, visible_alias = "ppath", value_name = "DIR")]
+    plugins_path: Option<String>,
 
     /// Print the version
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
@@ -84,40 +122,61 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Stop,
+    Check,
     Background,
     Foreground,
 }
 
 impl Args {
     pub(crate) fn action(&self) -> Action {
-        match (self.stop, self.foreground) {
-            (true, _) => Action::Stop,
-            (false, true) => Action::Foreground,
-            (false, false) => Action::Background,
+        if self.stop {
+            Action::Stop
+        } else if self.check_config {
+            Action::Check
+        } else if self.foreground {
+            Action::Foreground
+        } else {
+            Action::Background
         }
     }
 
-    /// The settings of a start, checked.
-    pub(crate) fn settings(&self) -> Result<Settings> {
-        let store = self.model_store.as_deref().context("--model-store is missing")?;
-        ensure!(store.is_dir(), "the model store {} is not a folder", store.display());
-        ensure!(self.job_queue_size > 0, "--job-queue-size must be at least 1");
-        let inference_address = address(&self.inference_address)?;
-        let management_address = address(&self.management_address)?;
-        check_reach(inference_address, self.disable_token_auth)?;
-        check_reach(management_address, self.disable_token_auth)?;
-        let endpoint = |address| Endpoint { address: Address::Tcp(address), tls: false };
-        let mut settings = Settings {
-            models: models(&self.models, store)?,
-            store: ModelStore { dir: store.to_owned(), ..ModelStore::default() },
-            inference: endpoint(inference_address),
-            management: endpoint(management_address),
-            max_request_size: self.max_request_size,
-            grace_period: Duration::from_secs(self.grace_period),
-            strict: self.strict,
-            ..Settings::default()
-        };
-        settings.engine.defaults.job_queue_size = self.job_queue_size;
-        Ok(settings)
+    /// The configuration of a start, read from everywhere and checked.
+    pub(crate) fn configuration(&self, around: &Surroundings) -> Result<Configuration> {
+        let mut configuration = settings::read(&self.command_line(), around)?;
+        if self.log_config.is_some() {
+            let warning = "not used: --log-config: RUST_LOG and --log-format set the log";
+            configuration.warnings.push(warning.into());
+        }
+        Ok(configuration)
+    }
+
+    fn command_line(&self) -> CommandLine {
+        let set = |flag: bool| flag.then(|| "true".to_owned());
+        let models = (!self.models.is_empty()).then(|| self.models.join(","));
+        let flags = [
+            ("--model-store", "model_store", self.model_store.clone()),
+            ("--models", "load_models", models),
+            ("--strict", "strict", set(self.strict)),
+            ("--inference-address", "inference_address", self.inference_address.clone()),
+            ("--management-address", "management_address", self.management_address.clone()),
+            ("--metrics-address", "metrics_address", self.metrics_address.clone()),
+            ("--disable-token-auth", "disable_token_authorization", set(self.disable_token_auth)),
+            ("--enable-model-api", "enable_model_api", set(self.enable_model_api)),
+            ("--job-queue-size", "job_queue_size", self.job_queue_size.clone()),
+            ("--max-request-size", "max_request_size", self.max_request_size.clone()),
+            ("--grace-period", "grace_period", self.grace_period.clone()),
+            ("--log-format", "log_format", self.log_format.clone()),
+            ("--cpp-log-config", "cpp_log_config", self.cpp_log_config.clone()),
+            ("--workflow-store", "workflow_store", self.workflow_store.clone()),
+            ("--plugins-path", "plugins_path", self.plugins_path.clone()),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(flag, key, value)| value.map(|value| Flag { name: flag, key, value }));
+        CommandLine {
+            config_file: self.ts_config.clone(),
+            no_snapshots: self.ncs,
+            flags: given.collect(),
+        }
     }
 }

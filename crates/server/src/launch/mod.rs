@@ -1,4 +1,4 @@
-//! The command `marserve`: start in the background or the foreground, or stop.
+//! The command `marserve`: start in the background or the foreground, check a configuration, or stop.
 
 mod background;
 mod cli;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clap::Parser;
 use mar_engine::{Registration, Runtime};
 
+use crate::settings::{Configuration, Surroundings};
 use cli::{Action, Args};
 
 /// Runs the command line with these handlers and runtimes. `runtimes` is called when a server really
@@ -32,12 +33,22 @@ pub fn run(
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let around = Surroundings::of_this_process();
     let outcome = match args.action() {
         Action::Stop => background::stop(),
-        Action::Background => args.settings().and_then(|_| background::start(&arguments)),
-        Action::Foreground => args.settings().and_then(|settings| {
+        Action::Check => args.configuration(&around).map(|configuration| {
+            say(&configuration.report());
+            ExitCode::SUCCESS
+        }),
+        Action::Background => args.configuration(&around).and_then(|configuration| {
+            warn(&configuration);
+            background::start(&arguments)
+        }),
+        Action::Foreground => args.configuration(&around).and_then(|configuration| {
             threads::wait_without_spinning(&arguments)?;
-            foreground::serve(&settings, handlers, runtimes)
+            // On standard error, which is the log of a server in the background.
+            warn(&configuration);
+            foreground::serve(&configuration.settings, handlers, runtimes)
         }),
     };
     outcome.unwrap_or_else(|error| {
@@ -49,6 +60,14 @@ pub fn run(
 #[expect(clippy::print_stderr, reason = "the command line's answer to the person who typed it")]
 fn report_failure(error: &anyhow::Error) {
     eprintln!("marserve: {error:#}");
+}
+
+/// Tells the person at the command line what was asked for and is not done.
+#[expect(clippy::print_stderr, reason = "the command line's answer to the person who typed it")]
+fn warn(configuration: &Configuration) {
+    for warning in &configuration.warnings {
+        eprintln!("marserve: warning: {warning}");
+    }
 }
 
 /// Tells the person at the command line. Where nobody reads any more, as when a background start was

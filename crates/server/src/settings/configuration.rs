@@ -1,0 +1,318 @@
+//! From what was typed, written and set to the settings, and to a table of it.
+
+use anyhow::{Result, anyhow};
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::Settings;
+use super::draft::Draft;
+use super::keys::{Action, USED};
+use super::layers::{self, CommandLine, Given, Layers, Surroundings};
+
+/// The environment variable of the key that is always good.
+const API_KEY: &str = "MARSERVE_API_KEY";
+
+/// The longest value that a message repeats, in characters.
+const SHOWN: usize = 60;
+
+/// Settings, and what the person who starts the server should know of them.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    pub(crate) settings: Settings,
+    /// What was asked for and is not done, a sentence each.
+    pub(crate) warnings: Vec<String>,
+    /// Key, value, and where it was found, of every key that is used.
+    pub(crate) rows: Vec<[String; 3]>,
+}
+
+/// Reads and checks all of it. Nothing is bound, loaded or written.
+///
+/// # Errors
+/// Where the configuration file or a value is wrong; the message names key, value and place.
+pub(crate) fn read(asked: &CommandLine, around: &Surroundings) -> Result<Configuration> {
+    let file = layers::config_file(asked, around)?;
+    let mut layers = layers::merge(file.as_deref(), asked, around)?;
+    let mut draft = Draft::default();
+    for key in USED {
+        if let (Action::Set(set), Some(given)) = (key.action, layers.given.get(key.name)) {
+            set(&mut draft, &given.value).map_err(|error| wrong(key.name, given, &error))?;
+        }
+    }
+    if let (Some(snapshot), Some(words)) =
+        (layers.given.get("model_snapshot"), layers.given.get("load_models"))
+    {
+        layers.warnings.push(format!(
+            "the models are those of model_snapshot ({}), load_models ({}) is not used; without \
+             --ts-config, --ncs starts without the last run's",
+            snapshot.source, words.source
+        ));
+    }
+    let api_key = around.variable(API_KEY);
+    let mut settings = draft.finish(api_key)?;
+    settings.snapshots = (!asked.no_snapshots).then(|| around.snapshots());
+    settings.effective = effective(&layers);
+    let rows = rows(&layers, &settings, api_key.is_some());
+    Ok(Configuration { settings, warnings: layers.warnings, rows })
+}
+
+fn wrong(key: &str, given: &Given, error: &anyhow::Error) -> anyhow::Error {
+    let mut value: String = given.value.chars().take(SHOWN).collect();
+    if value.len() < given.value.len() {
+        value.push_str("...");
+    }
+    anyhow!("{key} = {value} ({}): {error:#}", given.source)
+}
+
+/// What a snapshot repeats: all that was set, but no secret, and not which models to load, which the
+/// snapshot says itself.
+fn effective(layers: &Layers) -> Vec<(String, String)> {
+    let not = ["load_models", "model_snapshot", "keystore_pass"];
+    let given = layers.given.iter().filter(|(key, _)| !not.contains(key));
+    given.map(|(key, given)| ((*key).to_owned(), given.value.clone())).collect()
+}
+
+fn rows(layers: &Layers, settings: &Settings, from_variable: bool) -> Vec<[String; 3]> {
+    let mut rows: Vec<[String; 3]> = USED
+        .iter()
+        .map(|key| {
+            let (value, source) = match layers.given.get(key.name) {
+                Some(given) => (given.value.clone(), given.source.to_string()),
+                None => (key.default.to_owned(), "default".into()),
+            };
+            [key.name.to_owned(), value, source]
+        })
+        .collect();
+    if settings.access.api_key.is_some() {
+        let source = if from_variable { API_KEY } else { "api_key_file" };
+        rows.push(["api key".into(), "(set)".into(), source.into()]);
+    }
+    rows
+}
+
+impl Configuration {
+    /// The table of `--check-config`, and the warnings below it.
+    pub(crate) fn report(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(["key", "effective value", "source"])
+            .add_rows(&self.rows);
+        let mut report = table.to_string();
+        for warning in &self.warnings {
+            report.push_str("\nwarning: ");
+            report.push_str(warning);
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::settings::snapshot::{self, Kind};
+    use crate::settings::{ApiKey, Endpoint, Listed, LogFormat, MetricsMode, ModelSource};
+
+    /// A folder with an empty model store `store` and these lines as `config.properties`.
+    fn place(lines: &str) -> (TempDir, Surroundings) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        let lines = format!("model_store={}\n{lines}", store.display());
+        std::fs::write(folder.path().join("config.properties"), lines).unwrap();
+        let around = Surroundings { folder: folder.path().to_owned(), ..Surroundings::default() };
+        (folder, around)
+    }
+
+    fn settings(lines: &str) -> Result<Settings> {
+        let (_folder, around) = place(lines);
+        read(&CommandLine::default(), &around).map(|configuration| configuration.settings)
+    }
+
+    fn failure(lines: &str) -> String {
+        format!("{:#}", settings(lines).unwrap_err())
+    }
+
+    fn shown(endpoint: &Endpoint) -> String {
+        endpoint.to_string()
+    }
+
+    #[test]
+    fn every_used_key_reaches_the_settings() {
+        let s = settings(
+            "inference_address=http://127.0.0.1:1\nmanagement_address=unix:/m.sock\n\
+             metrics_address=http://127.0.0.1\ndefault_workers_per_model=3\n\
+             default_response_timeout=4\ndefault_startup_timeout=5\nunregister_model_timeout=6\n\
+             job_queue_size=7\nmax_request_size=8\nmax_response_size=9\nnumber_of_gpu=2\n\
+             default_service_handler=echo\nservice_envelope=kserve\nmetrics_mode=legacy\n\
+             enable_metrics_api=false\ndisable_system_metrics=true\nmetric_time_interval=10\n\
+             allowed_urls=https://a/.*, file://.*\ncors_allowed_origin=*\ncors_allowed_methods=GET\n\
+             cors_allowed_headers=X-A\ndisable_token_authorization=false\ntoken_expiration_min=0.5\n\
+             enable_model_api=true\ngrace_period=11\nlog_format=json\nstrict=true\n\
+             models={\"m\": {\"1.0\": {\"batchSize\": 12}}}\n",
+        )
+        .unwrap();
+        assert_eq!(shown(&s.inference), "http://127.0.0.1:1");
+        assert_eq!(shown(&s.management), "unix:/m.sock");
+        assert_eq!(shown(&s.metrics), "http://127.0.0.1:8082");
+        let defaults = &s.engine.defaults;
+        assert_eq!((defaults.workers, defaults.job_queue_size), (Some(3), 7));
+        let seconds =
+            [defaults.response_timeout, defaults.startup_timeout, s.engine.unload_timeout];
+        assert_eq!(seconds.map(|time| time.as_secs()), [4, 5, 6]);
+        assert_eq!((s.max_request_size, s.max_response_size), (8, 9));
+        assert_eq!(s.engine.max_cuda_devices, Some(2));
+        assert_eq!(s.engine.default_handler.as_deref(), Some("echo"));
+        assert_eq!(s.envelope, crate::settings::Envelope::Instances);
+        assert_eq!(s.measuring.mode, MetricsMode::Legacy);
+        assert!(!s.measuring.endpoint && !s.measuring.system);
+        assert_eq!(s.measuring.interval, Duration::from_secs(10));
+        assert_eq!(s.store.allowed_urls, ["https://a/.*", "file://.*"]);
+        let cors = [s.cors.origin, s.cors.methods, s.cors.headers].map(Option::unwrap);
+        assert_eq!(cors, ["*", "GET", "X-A"]);
+        assert_eq!(s.access.tokens, Some(Duration::from_secs(30)));
+        assert!(s.access.model_api && s.strict);
+        assert_eq!(s.grace_period, Duration::from_secs(11));
+        assert_eq!(s.log_format, LogFormat::Json);
+        assert_eq!(s.store.listed["m"]["1.0"].overrides.batch_size, Some(12));
+        assert!(s.snapshots.unwrap().ends_with("logs/config"));
+    }
+
+    #[test]
+    fn a_value_that_is_wrong_is_named_with_its_key_and_place() {
+        let error = failure("job_queue_size=many\n");
+        for words in ["job_queue_size = many", "config.properties:2", "not a whole number"] {
+            assert!(error.contains(words), "{error}");
+        }
+        let long = failure(&format!("models=[{}]\n", "1,".repeat(500)));
+        assert!(long.chars().count() < 300, "{long}");
+        let error = failure("models={\"m\": {\"1.0\": {\"workers\": 1}}}\n");
+        assert!(error.contains("model m, version 1.0: unknown field `workers`"), "{error}");
+        assert!(failure("inference_address=https://127.0.0.1\n").contains("certificate_file"));
+        assert!(failure("model_store=/absent\n").contains("/absent is not a folder"));
+        let nowhere = tempfile::tempdir().unwrap();
+        let around = Surroundings { folder: nowhere.path().to_owned(), ..Surroundings::default() };
+        let error = read(&CommandLine::default(), &around).unwrap_err().to_string();
+        assert!(error.contains("--model-store") && error.contains("model_store"), "{error}");
+    }
+
+    #[test]
+    fn tokens_are_asked_for_only_where_the_file_turns_them_on() {
+        assert_eq!(settings("").unwrap().access.tokens, None);
+        assert_eq!(settings("disable_token_authorization=true").unwrap().access.tokens, None);
+        let on = settings("disable_token_authorization=false").unwrap().access.tokens;
+        assert_eq!(on, Some(Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn what_others_reach_is_open_only_where_that_is_meant_and_metrics_always() {
+        for key in ["inference_address", "management_address"] {
+            let open = format!("{key}=http://0.0.0.0:1\n");
+            assert!(failure(&open).contains(&format!("{key} http://0.0.0.0:1")));
+            for switch in ["true", "false"] {
+                let meant = format!("{open}disable_token_authorization={switch}\n");
+                assert!(settings(&meant).is_ok(), "{meant}");
+            }
+        }
+        assert!(settings("metrics_address=http://0.0.0.0:1\n").is_ok());
+    }
+
+    #[test]
+    fn the_key_comes_from_the_variable_before_the_file_and_is_never_shown() {
+        let (folder, mut around) = place("api_key_file=$$KEYS$$/key\n");
+        around.variables.insert("KEYS".into(), folder.path().display().to_string());
+        let key = |around: &Surroundings| read(&CommandLine::default(), around);
+        let error = format!("{:#}", key(&around).unwrap_err());
+        assert!(error.contains("api_key_file") && error.contains("cannot read"), "{error}");
+        std::fs::write(folder.path().join("key"), "two words\n").unwrap();
+        let error = format!("{:#}", key(&around).unwrap_err());
+        assert!(error.contains("visible ASCII") && !error.contains("two words"), "{error}");
+        std::fs::write(folder.path().join("key"), "secret-1\n").unwrap();
+        let configuration = key(&around).unwrap();
+        assert_eq!(configuration.settings.access.api_key, Some(ApiKey("secret-1".into())));
+        around.variables.insert("MARSERVE_API_KEY".into(), "secret-2".into());
+        let configuration = key(&around).unwrap();
+        assert_eq!(configuration.settings.access.api_key, Some(ApiKey("secret-2".into())));
+        let report = configuration.report();
+        assert!(report.contains("(set)") && report.contains("MARSERVE_API_KEY"), "{report}");
+        let told = format!("{report}{:?}", configuration.settings);
+        assert!(!told.contains("secret-"), "{told}");
+    }
+
+    #[test]
+    fn a_snapshots_models_are_loaded_and_the_words_of_the_command_line_are_not() {
+        let (folder, around) = place("job_queue_size=1\n");
+        let store = folder.path().join("store");
+        let logs = folder.path().join("logs/config");
+        std::fs::create_dir_all(&logs).unwrap();
+        let snapshot = format!(
+            "model_store={}\njob_queue_size=5\nmodel_snapshot={{\"name\":\"s\",\"modelCount\":1,\
+             \"created\":1,\"models\":{{\"m\":{{\"1.0\":{{\"defaultVersion\":true,\
+             \"marName\":\"m.mar\",\"minWorkers\":2}}}}}}}}\n",
+            store.display()
+        );
+        std::fs::write(logs.join("20240101000000000-shutdown.cfg"), snapshot).unwrap();
+        let words = crate::settings::Flag {
+            name: "--models",
+            key: "load_models",
+            value: "other.mar".into(),
+        };
+        let asked = CommandLine { flags: vec![words], ..CommandLine::default() };
+        let error = format!("{:#}", read(&asked, &around).unwrap_err());
+        assert!(error.contains("m.mar is not in the model store"), "{error}");
+
+        std::fs::write(store.join("m.mar"), "").unwrap();
+        let Configuration { settings, warnings, .. } = read(&asked, &around).unwrap();
+        let expected = ModelSource { name: Some("m".into()), path: store.join("m.mar") };
+        assert_eq!(settings.models, [expected]);
+        assert_eq!(settings.store.listed["m"]["1.0"].overrides.min_workers, Some(2));
+        assert_eq!(settings.engine.defaults.job_queue_size, 5);
+        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+        assert!(warning.contains("--models") && warning.contains("--ncs"), "{warning}");
+
+        // Without snapshots it is the file in the folder and the words again, and none is written.
+        std::fs::write(store.join("other.mar"), "").unwrap();
+        let asked = CommandLine { no_snapshots: true, ..asked };
+        let Configuration { settings, warnings, .. } = read(&asked, &around).unwrap();
+        assert_eq!(settings.models, [ModelSource { name: None, path: store.join("other.mar") }]);
+        assert_eq!((settings.engine.defaults.job_queue_size, settings.snapshots), (1, None));
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_snapshot_repeats_what_was_set_and_no_secret() {
+        let lines = "job_queue_size=7\nkeystore_pass=changeit\nvmargs=-Xmx1g\nload_models=all\n";
+        let (folder, around) = place(lines);
+        let first = read(&CommandLine::default(), &around).unwrap().settings;
+        let store = folder.path().join("store").display().to_string();
+        let expected = [("job_queue_size", "7"), ("model_store", &store), ("vmargs", "-Xmx1g")];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(first.effective, expected);
+
+        // And the next start goes on from it.
+        std::fs::write(folder.path().join("store/m.mar"), "").unwrap();
+        let listed = Listed { mar_name: Some("m.mar".into()), ..Listed::default() };
+        let models = [("m".to_owned(), [("1.0".to_owned(), listed)].into())].into();
+        let logs = first.snapshots.unwrap();
+        snapshot::write(&logs, Kind::Shutdown, &first.effective, &models).unwrap();
+        let next = read(&CommandLine::default(), &around).unwrap().settings;
+        assert_eq!(next.effective, expected);
+        assert_eq!((next.engine.defaults.job_queue_size, next.store.listed), (7, models));
+        assert_eq!(next.models[0].path, folder.path().join("store/m.mar"));
+    }
+
+    #[test]
+    fn the_report_says_where_each_value_was_found() {
+        let (_folder, around) = place("job_queue_size=7\nnumber_of_netty_threads=4\n");
+        let configuration = read(&CommandLine::default(), &around).unwrap();
+        let row = |key: &str| configuration.rows.iter().find(|row| row[0] == key).unwrap();
+        assert_eq!(row("job_queue_size")[1], "7");
+        assert!(row("job_queue_size")[2].ends_with("config.properties:2"));
+        assert_eq!(row("strict"), &["strict", "false", "default"]);
+        let report = configuration.report();
+        assert!(report.contains("warning: not used: number_of_netty_threads"), "{report}");
+    }
+}

@@ -1,0 +1,107 @@
+//! What was asked for, key by key, before it is checked as a whole.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::address::{check_reach, tls};
+use super::models::{self, Models};
+use super::{ApiKey, Settings};
+
+/// Settings in the making. What depends on more than one key waits here for the others.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) settings: Settings,
+    pub(crate) model_store: Option<PathBuf>,
+    pub(crate) load_models: String,
+    /// The property `models`.
+    pub(crate) listed: Models,
+    /// The property `model_snapshot`.
+    pub(crate) snapshot: Option<Models>,
+    pub(crate) certificate_file: Option<PathBuf>,
+    pub(crate) private_key_file: Option<PathBuf>,
+    /// The key `disable_token_authorization`: tokens are made only where it is set, and false.
+    pub(crate) disable_tokens: Option<bool>,
+    pub(crate) token_life: Duration,
+    pub(crate) api_key_file: Option<PathBuf>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            model_store: None,
+            load_models: String::new(),
+            listed: Models::new(),
+            snapshot: None,
+            certificate_file: None,
+            private_key_file: None,
+            disable_tokens: None,
+            token_life: Duration::from_hours(1),
+            api_key_file: None,
+        }
+    }
+}
+
+impl Draft {
+    /// The settings, checked as a whole. Binds nothing and loads nothing.
+    ///
+    /// # Errors
+    /// Where something is missing, is not there, or would be open to everybody without being meant to.
+    pub(crate) fn finish(self, api_key: Option<&str>) -> Result<Settings> {
+        let mut settings = self.settings;
+        let store = self.model_store.context(
+            "no model store: give --model-store DIR, or model_store in the configuration file",
+        )?;
+        ensure!(store.is_dir(), "the model store {} is not a folder", store.display());
+
+        let keyed = |key: &str| key_from_variable(key).map(Some);
+        settings.access.api_key = match (api_key, &self.api_key_file) {
+            (Some(key), _) => keyed(key)?,
+            (None, Some(file)) => Some(key_from_file(file)?),
+            (None, None) => None,
+        };
+        settings.access.tokens = (self.disable_tokens == Some(false)).then_some(self.token_life);
+        let endpoints = [
+            ("inference_address", &settings.inference),
+            ("management_address", &settings.management),
+            ("metrics_address", &settings.metrics),
+        ];
+        settings.tls = tls(self.certificate_file, self.private_key_file, &endpoints)?;
+        // Not the metrics: they change nothing and tell no input, TorchServe's tokens never guard them,
+        // and they are local unless somebody wrote another address down.
+        for (key, endpoint) in &endpoints[..2] {
+            check_reach(key, endpoint, &settings.access, self.disable_tokens == Some(true))?;
+        }
+
+        settings.models = match &self.snapshot {
+            Some(snapshot) => models::of_snapshot(snapshot, &store)?,
+            None => models::sources(&self.load_models, &store)?,
+        };
+        settings.store.listed = self.listed;
+        for (name, versions) in self.snapshot.into_iter().flatten() {
+            settings.store.listed.entry(name).or_default().extend(versions);
+        }
+        settings.store.dir = store;
+        Ok(settings)
+    }
+}
+
+fn key_from_variable(text: &str) -> Result<ApiKey> {
+    api_key(text).context("MARSERVE_API_KEY")
+}
+
+fn key_from_file(file: &Path) -> Result<ApiKey> {
+    let name = || format!("api_key_file {}", file.display());
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("{}: cannot read it", name()))?;
+    api_key(text.trim()).with_context(name)
+}
+
+/// A key travels in a header, which no other characters fit into.
+fn api_key(text: &str) -> Result<ApiKey> {
+    let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    ensure!(fits, "the key is empty or has other characters than visible ASCII ones");
+    Ok(ApiKey(text.to_owned()))
+}

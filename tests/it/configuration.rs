@@ -174,7 +174,7 @@ fn what_is_wrong_is_named_with_key_value_and_place() {
         ("service_envelope=kservev2", &["kservev2 is not supported yet"]),
         ("inference_address=nowhere", &["inference_address = nowhere", "http://host:port"]),
         ("inference_address=https://127.0.0.1:8443", &["https needs private_key_file", "openssl"]),
-        ("allowed_urls=https://(", &["allowed_urls", "not a regular expression"]),
+        ("allowed_urls=https://(", &["allowed_urls", "no regular expression"]),
         ("keystore=keystore.p12", &["keystore", "openssl pkcs12"]),
         ("models={\"m\": {\"1.0\": {\"batch\": 1}}}", &["model m, version 1.0", "`batch`"]),
         ("load_models=http://example.org/m.mar", &["http://example.org/m.mar", "from a URL"]),

@@ -10,7 +10,7 @@ use super::count::{Distribution, Gauge, Histogram};
 use super::names::{self, Family};
 use super::page::{Figures, Sample};
 use super::version::{Model, Requests, Version};
-use super::{Metrics, process};
+use super::{Metrics, process, values};
 
 /// Samples by their family's name.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Metrics {
         self.host_figures(&mut found);
         self.version_figures(&present, &mut found);
 
-        let host = [names::HOST_LEVEL, &self.hostname];
+        let host = [values::HOST_LEVEL, &self.hostname];
         // A worker that has gone is forgotten; one that came while this was read is not.
         let gone =
             |worker: &String| loaded.contains_key(worker) && !present.workers.contains(worker);
@@ -97,7 +97,7 @@ impl Metrics {
     }
 
     fn host_figures(&self, found: &mut Found) {
-        let host = [names::HOST_LEVEL, &self.hostname];
+        let host = [values::HOST_LEVEL, &self.hostname];
         for (family, counter) in [
             (&names::REQUESTS_2XX, &self.replies.success),
             (&names::REQUESTS_4XX, &self.replies.client_error),
@@ -117,9 +117,9 @@ impl Metrics {
         };
         for (name, model) in &models {
             let Model { unnamed, handler_time, prediction_time } = &**model;
-            self.request_figures([name, names::DEFAULT_VERSION], unnamed, found);
+            self.request_figures([name, values::DEFAULT_VERSION], unnamed, found);
             if present.models.contains(name) {
-                let labels = [name, names::MODEL_LEVEL, &self.hostname];
+                let labels = [name, values::MODEL_LEVEL, &self.hostname];
                 found.add_set(&names::HANDLER_TIME, &labels, handler_time);
                 found.add_set(&names::PREDICTION_TIME, &labels, prediction_time);
             }
@@ -149,14 +149,14 @@ fn counted(from: &Arc<Version>, [model, version]: [&str; 2], found: &mut Found) 
     ] {
         found.add(family, &labels, counter.get());
     }
-    for (code, counter) in names::CODES.into_iter().zip(&from.refused) {
+    for (code, counter) in values::CODES.into_iter().zip(&from.refused) {
         let count = counter.get();
         if count > 0.0 {
-            found.add(&names::REFUSED, &[model, version, names::code(code)], count);
+            found.add(&names::REFUSED, &[model, version, values::code(code)], count);
         }
     }
     found.add_histogram(&names::REQUEST_SECONDS, &labels, &from.request_seconds);
-    for (stage, histogram) in names::STAGES.into_iter().zip(&from.stage_seconds) {
+    for (stage, histogram) in values::STAGES.into_iter().zip(&from.stage_seconds) {
         found.add_histogram(&names::STAGE_SECONDS, &[model, version, stage], histogram);
     }
     found.add_histogram(&names::BATCH_SIZE, &labels, &from.batch_size);
@@ -182,13 +182,13 @@ fn now(version: &ModelVersion, found: &mut Found) -> Vec<String> {
     found.add(&names::QUEUE_DEPTH, &labels, float(waiting));
     found.add(&names::QUEUE_CAPACITY, &labels, float(waiting + free));
     let state = version.state();
-    for name in names::version_states() {
+    for name in values::version_states() {
         let value = if name == state.name() { 1.0 } else { 0.0 };
         found.add(&names::MODEL_STATE, &[labels[0], labels[1], name], value);
     }
     let workers = version.workers();
-    for name in names::WORKER_STATES {
-        let count = workers.iter().filter(|w| names::worker_state(w.state) == name).count();
+    for name in values::WORKER_STATES {
+        let count = workers.iter().filter(|w| values::worker_state(w.state) == name).count();
         found.add(&names::WORKERS, &[labels[0], labels[1], name], float(count));
     }
     workers.into_iter().map(|worker| worker.name).collect()

@@ -10,6 +10,7 @@ mod names;
 mod page;
 mod process;
 mod system;
+mod values;
 mod version;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use mar_engine::{Outcome, Timing, VersionEvents};
 use parking_lot::Mutex;
 
 use super::count::{Counter, Gauge, Histogram};
-use super::names;
+use super::values;
 
 /// The figures that are the host's, whatever the model.
 #[derive(Debug, Default)]
@@ -46,12 +46,12 @@ pub(crate) struct Version {
     pub(crate) named: Requests,
     pub(crate) received: Counter,
     pub(crate) answered: Counter,
-    /// In the order of [`names::CODES`].
-    pub(crate) refused: [Counter; names::CODES.len()],
+    /// In the order of [`values::CODES`].
+    pub(crate) refused: [Counter; values::CODES.len()],
     pub(crate) abandoned: Counter,
     pub(crate) request_seconds: Histogram,
-    /// In the order of [`names::STAGES`].
-    pub(crate) stage_seconds: [Histogram; names::STAGES.len()],
+    /// In the order of [`values::STAGES`].
+    pub(crate) stage_seconds: [Histogram; values::STAGES.len()],
     pub(crate) batch_size: Histogram,
     pub(crate) worker_losses: Counter,
 }
@@ -64,11 +64,11 @@ impl Version {
             named: Requests::default(),
             received: Counter::default(),
             answered: Counter::default(),
-            refused: names::CODES.map(|_| Counter::default()),
+            refused: values::CODES.map(|_| Counter::default()),
             abandoned: Counter::default(),
-            request_seconds: Histogram::of_seconds(&names::SECONDS),
-            stage_seconds: names::STAGES.map(|_| Histogram::of_seconds(&names::SECONDS)),
-            batch_size: Histogram::of_counts(&names::BATCH_SIZES),
+            request_seconds: Histogram::of_seconds(&values::SECONDS),
+            stage_seconds: values::STAGES.map(|_| Histogram::of_seconds(&values::SECONDS)),
+            batch_size: Histogram::of_counts(&values::BATCH_SIZES),
             worker_losses: Counter::default(),
         }
     }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn every_request_ends_in_one_place() {
         let (_, version) = version();
-        let outcomes = names::CODES.map(Outcome::Refused);
+        let outcomes = values::CODES.map(Outcome::Refused);
         for outcome in outcomes.into_iter().chain([Outcome::Answered, Outcome::Abandoned]) {
             version.received(true);
             version.finished(true, outcome, &Timing::default());

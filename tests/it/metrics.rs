@@ -18,14 +18,14 @@ fn told(mode: MetricsMode) -> Settings {
 }
 
 /// The metrics page; its query, if any, begins with a question mark.
-fn page(server: &TestServer, query: &str) -> String {
+pub(crate) fn page(server: &TestServer, query: &str) -> String {
     let page = get(&format!("{}/metrics{query}", server.metrics().unwrap()));
     assert_eq!(page.status, 200);
     page.text().to_owned()
 }
 
 /// The value of the one sample that has this name and all these labels; `None` where there is none.
-fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+pub(crate) fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let labels: Vec<String> =
         labels.iter().map(|(name, value)| format!("{name}=\"{value}\",")).collect();
     let found: Vec<&str> = page

@@ -43,7 +43,9 @@ impl Place {
         let store = self.store.path().display().to_string();
         let free = "http://127.0.0.1:0";
         let mut arguments = vec!["--start", "--ncs", "--model-store", &store];
-        arguments.extend(["--inference-address", free, "--management-address", free]);
+        for port in ["--inference-address", "--management-address", "--metrics-address"] {
+            arguments.extend([port, free]);
+        }
         arguments.extend(more);
         self.marserve(&arguments)
     }
@@ -359,12 +361,7 @@ fn what_is_wrong_on_the_command_line_is_said_at_once() {
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, out, err) = text(
-        &place
-            .marserve(&["--model-store", &store, "--inference-address", &address])
-            .output()
-            .unwrap(),
-    );
+    let (code, out, err) = text(&place.start(&["--inference-address", &address]).output().unwrap());
     assert_eq!(code, Some(1), "{out}");
-    assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+    assert!(err.contains(&format!("cannot listen on http://{address}")), "{err}");
 }

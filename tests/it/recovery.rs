@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use mar_engine::{VersionState, WorkerState};
 
+use crate::metrics::{page, value};
 use crate::support::fake::Control;
 use crate::support::http::{Answer, get, post, put};
 use crate::support::server::{TestServer, settings};
@@ -186,41 +187,64 @@ fn one_of_two_workers_that_hangs_leaves_the_other_serving() {
 }
 
 #[test]
-fn a_handler_that_panics_once_in_ten_requests_spoils_no_other() {
+fn a_handler_that_panics_once_in_ten_requests_spoils_no_other_and_the_counters_add_up() {
     const CLIENTS: usize = 8;
+    const REQUESTS: usize = 30;
     let store = Store::new();
-    let archive =
-        store.fake_with("m", "1.0", "echo", "{minWorkers: 2, batchSize: 4, maxBatchDelay: 5}");
-    let (server, _control) = TestServer::fake(&[&archive]);
+    let config = "{minWorkers: 2, batchSize: 4, maxBatchDelay: 5}";
+    let archive = store.fake_with("m", "1.0", "echo", config);
+    let (server, _control) = TestServer::fake_with(settings(), &[&archive]);
     let url = server.inference("/predictions/m");
-    thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let url = &url;
-            scope.spawn(move || {
-                for i in 0..30 {
-                    // All of one length, so that they share batches.
-                    let panics = (client + i) % 10 == 0;
-                    let body = if panics {
-                        "panic in forward".into()
-                    } else {
-                        format!("fine {client:03} {i:07}")
-                    };
-                    let answer = post(url, body.as_bytes());
-                    if panics {
-                        let (code, _, message) = answer.error();
-                        assert_eq!(code, 503);
-                        assert!(message.contains("a tensor of lead"), "{message}");
-                    } else {
-                        assert_eq!((answer.status, answer.text()), (200, body.as_str()));
-                    }
-                }
-            });
-        }
+    let panicked: usize = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let url = &url;
+                scope.spawn(move || {
+                    (0..REQUESTS).filter(|i| panics_rightly(url, client, *i)).count()
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
+    assert_eq!(panicked, CLIENTS * REQUESTS / 10);
     until(|| {
         let workers = server.engine.version("m", None).unwrap().workers();
         workers.len() == 2 && workers.iter().all(|worker| worker.state == WorkerState::Ready)
     });
+    until(|| server.engine.in_flight() == 0);
+    let page = page(&server, "");
+    let counted = |name: &str| value(&page, name, &[("model_name", "m")]).unwrap_or(0.0);
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let (sent, failed) = ((CLIENTS * REQUESTS) as f64, panicked as f64);
+    let exactly = |name: &str, expected: f64| {
+        assert!((counted(name) - expected).abs() < 0.5, "{name} is {}", counted(name));
+    };
+    let default = [("model_name", "m"), ("model_version", "default")];
+    let received = value(&page, "ts_inference_requests_total", &default).unwrap();
+    assert!((received - sent).abs() < 0.5, "{received} received");
+    exactly("marserve_requests_answered_total", sent - failed);
+    exactly("marserve_requests_refused_total", failed);
+    exactly("marserve_requests_abandoned_total", 0.0);
+    assert!(
+        counted("marserve_worker_losses_total") >= failed,
+        "each panic costs a worker its model"
+    );
+}
+
+/// Sends a request that panics, or one that does not; says which, and checks the answer.
+fn panics_rightly(url: &str, client: usize, i: usize) -> bool {
+    let panics = (client + i).is_multiple_of(10);
+    // All of one length, so that they share batches.
+    let body = if panics { "panic in forward".into() } else { format!("fine {client:03} {i:07}") };
+    let answer = post(url, body.as_bytes());
+    if panics {
+        let (code, _, message) = answer.error();
+        assert_eq!(code, 503);
+        assert!(message.contains("a tensor of lead"), "{message}");
+    } else {
+        assert_eq!((answer.status, answer.text()), (200, body.as_str()));
+    }
+    panics
 }
 
 #[test]

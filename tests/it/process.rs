@@ -68,24 +68,7 @@ impl Place {
 
     /// A server in the foreground, once it has said that it started.
     fn foreground(&self, more: &[&str]) -> Foreground {
-        let mut child = self
-            .start(more)
-            .arg("--foreground")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut said = Vec::new();
-        loop {
-            match lines.next() {
-                Some(line) => said.push(line.unwrap()),
-                None => panic!("ended: {said:?} {:?}", child.wait_with_output().unwrap()),
-            }
-            if said.last().unwrap() == "Model server started." {
-                return Foreground { child, said };
-            }
-        }
+        Foreground::start(self.start(more).arg("--foreground"))
     }
 }
 
@@ -96,11 +79,36 @@ struct Foreground {
 
 /// The address of predictions in what a start printed.
 fn address(said: &[String]) -> String {
-    let line = said.iter().find_map(|line| line.strip_prefix("predictions on "));
+    address_of("predictions", said)
+}
+
+fn address_of(port: &str, said: &[String]) -> String {
+    let words = format!("{port} on ");
+    let line = said.iter().find_map(|line| line.strip_prefix(&words));
     line.unwrap_or_else(|| panic!("no address in {said:?}")).to_owned()
 }
 
 impl Foreground {
+    /// Runs the command until it says that it started.
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        loop {
+            match lines.next() {
+                Some(line) => said.push(line.unwrap()),
+                None => panic!("ended: {said:?} {:?}", child.wait_with_output().unwrap()),
+            }
+            if said.last().unwrap() == "Model server started." {
+                return Self { child, said };
+            }
+        }
+    }
+
+    fn management(&self, path: &str) -> String {
+        format!("{}{path}", address_of("management", &self.said))
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", address(&self.said))
     }
@@ -361,7 +369,85 @@ fn what_is_wrong_on_the_command_line_is_said_at_once() {
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, out, err) = text(&place.start(&["--inference-address", &address]).output().unwrap());
+    let (code, out, err) = text(
+        &place
+            .marserve(&["--model-store", &store, "--inference-address", &address])
+            .output()
+            .unwrap(),
+    );
     assert_eq!(code, Some(1), "{out}");
     assert!(err.contains(&format!("cannot listen on http://{address}")), "{err}");
+}
+
+#[test]
+fn the_models_of_the_last_run_are_those_of_the_next_unless_told_otherwise() {
+    let place = Place::new();
+    let store = place.store.path().display().to_string();
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["--foreground", "--model-store", &store];
+        for port in ["--inference-address", "--management-address", "--metrics-address"] {
+            arguments.extend([port, "http://127.0.0.1:0"]);
+        }
+        arguments.extend(more);
+        let mut command = place.marserve(&arguments);
+        // Nothing of the folder that the tests run in.
+        Foreground::start(command.current_dir(place.temp.path()))
+    };
+    let mut first = run(&["--models", "other=net.mar", "--enable-model-api"]);
+    let url = first.management("/models/other?min_worker=3&synchronous=true");
+    assert_eq!(crate::support::http::put(&url).status, 200);
+    first.signal(Signal::TERM);
+    assert_eq!(first.wait(), Some(0));
+
+    let mut again = run(&[]);
+    let described = get(&again.management("/models/other")).json();
+    assert_eq!(described[0]["workers"].as_array().unwrap().len(), 3);
+    again.signal(Signal::TERM);
+    assert_eq!(again.wait(), Some(0));
+
+    let mut fresh = run(&["--ncs"]);
+    assert_eq!(get(&fresh.management("/models")).json()["models"], serde_json::json!([]));
+    fresh.signal(Signal::TERM);
+    assert_eq!(fresh.wait(), Some(0));
+}
+
+#[test]
+fn memory_comes_back_when_models_are_unloaded() {
+    const MODELS: usize = 8;
+    const MEGABYTE: u64 = 1 << 20;
+    let place = Place::new();
+    let example = repository("examples/street_scenes");
+    place.store.segmenter("unet", &example.join("fastunet.pt"), &example.join("model-config.yaml"));
+    let server = place.foreground(&["--enable-model-api", "--max-request-size", "10000000"]);
+    let scene = fs::read(example.join("sample/scene.jpg")).unwrap();
+    let resident = || {
+        let text = fs::read_to_string(format!("/proc/{}/statm", server.child.id())).unwrap();
+        let pages: u64 = text.split_whitespace().nth(1).unwrap().parse().unwrap();
+        pages * rustix::param::page_size() as u64 / MEGABYTE
+    };
+    // What comes and goes with one round of models, each asked once.
+    let round = || {
+        for i in 0..MODELS {
+            let path = format!("/models?url=unet.mar&model_name=m{i}&initial_workers=2");
+            assert_eq!(post(&server.management(&path), b"").status, 200);
+            assert_eq!(post(&server.url(&format!("/predictions/m{i}")), &scene).status, 200);
+        }
+        let loaded = resident();
+        for i in 0..MODELS {
+            let gone = crate::support::http::delete(&server.management(&format!("/models/m{i}")));
+            assert_eq!(gone.status, 200);
+        }
+        (loaded, resident())
+    };
+    // The first round brings what libtorch keeps for good.
+    let (_, level) = round();
+    let after: Vec<_> = (0..3).map(|_| round()).collect();
+    println!("{level} MB before; loaded and unloaded: {after:?} MB");
+    for (loaded, unloaded) in after {
+        assert!(
+            loaded > level + 8 * MODELS as u64,
+            "the models take memory: {loaded} MB of {level}"
+        );
+        assert!(unloaded < level + 16, "{unloaded} MB are left of {level}");
+    }
 }

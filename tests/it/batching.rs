@@ -174,8 +174,7 @@ fn under_four_times_the_load_batches_are_nearly_full() {
     let requests: usize = batches.iter().sum();
     assert_eq!(requests, 4 * BATCH * 25);
     assert!(batches.iter().all(|size| *size <= BATCH));
-    #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    let mean = requests as f64 / batches.len() as f64;
-    println!("mean batch {mean:.2} of {BATCH}");
-    assert!(mean > 0.8 * BATCH as f64, "mean batch {mean:.2} of {BATCH}");
+    // Over 0.8 of a full batch in the mean, in whole numbers.
+    println!("{requests} requests in {} batches of at most {BATCH}", batches.len());
+    assert!(10 * requests > 8 * BATCH * batches.len(), "{} batches", batches.len());
 }

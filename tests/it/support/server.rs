@@ -72,7 +72,7 @@ impl TestServer {
     }
 
     pub(crate) fn managed_with(mut settings: Settings, store: &Store) -> (Self, Control) {
-        settings.store.dir = store.path().to_owned();
+        settings.store.dir = store.path().into();
         settings.access.model_api = true;
         Self::fake_with(settings, &[])
     }

@@ -1,5 +1,7 @@
 //! A version's workers: starting, scaling, replacing and ending them.
 
+mod changes;
+
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
@@ -10,9 +12,7 @@ use crate::plan::place;
 use crate::seat::{Seat, WorkerState};
 use crate::version::{Loaded, ModelVersion, VersionState};
 use crate::worker::Worker;
-
-/// Threads of one version that may be away for good before no more are sent after them.
-const MOST_GIVEN_UP: usize = 16;
+use crate::workshop::Workshop;
 
 /// Workers that one version may be given; each is a thread.
 const MOST_WORKERS: usize = 1000;
@@ -35,8 +35,9 @@ pub(crate) struct Crew {
 pub struct Scaling {
     version: Arc<ModelVersion>,
     starting: Vec<(Arc<Seat>, Receiver<Result<()>>)>,
-    /// The limits before.
+    /// The limits before, and those that were set.
     before: (usize, usize),
+    limits: (usize, usize),
 }
 
 impl Scaling {
@@ -51,8 +52,7 @@ impl Scaling {
             })
         });
         if loaded.is_err() {
-            let new: Vec<_> = self.starting.iter().map(|(seat, _)| Arc::clone(seat)).collect();
-            self.version.take_back(&new, self.before);
+            self.version.take_back(&self);
         }
         loaded
     }
@@ -85,11 +85,28 @@ impl Crew {
         self.seats.iter().filter(|seat| seat.device == device).count()
     }
 
+    /// Whether a worker serves, or loads its model for the first time and so may yet.
+    fn may_serve(&self) -> bool {
+        self.seats.iter().any(|seat| seat.may_serve())
+    }
+
+    /// Whether every worker has ended.
+    fn has_ended(&self) -> bool {
+        self.leaving.is_empty() && self.active() == 0
+    }
+
     fn leave(&mut self, seats: Vec<Arc<Seat>>) {
         for seat in &seats {
             seat.retire();
         }
         self.leaving.extend(seats.into_iter().filter(|seat| seat.state() != WorkerState::Failed));
+    }
+
+    /// Puts another into the seat of a thread that was given up; none where that one was to go.
+    fn succeed(&mut self, seat: &Arc<Seat>, workshop: &Arc<Workshop>) -> Option<Arc<Seat>> {
+        let taken = self.seats.iter_mut().find(|other| Arc::ptr_eq(other, seat))?;
+        *taken = Arc::new(seat.successor(workshop.take_place(seat.device)));
+        Some(Arc::clone(taken))
     }
 }
 
@@ -118,9 +135,6 @@ impl ModelVersion {
                 ),
             });
         };
-        if matches!(self.state(), VersionState::Draining | VersionState::Unloaded) {
-            return Err(self.going_away());
-        }
         if min > MOST_WORKERS {
             return Err(Error::invalid_input(format!(
                 "{min} workers are more than one version may have, {MOST_WORKERS}"
@@ -130,8 +144,12 @@ impl ModelVersion {
         let usable = &loaded.plan.devices[..usable];
         let mut starting = Vec::new();
         let mut crew = self.crew.lock();
+        if matches!(self.state(), VersionState::Draining | VersionState::Unloaded) {
+            return Err(self.going_away());
+        }
         let before = (crew.min, crew.max);
-        (crew.min, crew.max) = (min, max.max(min));
+        let limits = (min, max.max(min));
+        (crew.min, crew.max) = limits;
         // Scaling is the cure for workers that were given up.
         crew.seats.retain(|seat| seat.state() != WorkerState::Failed);
         while crew.seats.len() < min {
@@ -139,7 +157,7 @@ impl ModelVersion {
                 place(usable, |d| crew.count(d), |device| self.workshop.workers_on(device));
             let (first_load, loading) = mpsc::sync_channel(1);
             let id = self.workshop.next_worker();
-            let seat = self.seat(id, crew.seats.len(), device, Some(first_load));
+            let seat = self.seat(id, crew.seats.len(), device, first_load);
             crew.seats.push(Arc::clone(&seat));
             starting.push((seat, loading));
         }
@@ -149,22 +167,17 @@ impl ModelVersion {
             crew.leave(newest);
         }
         self.queue.set_workers(crew.active());
-        let unserved = crew.seats.iter().all(|seat| seat.state() != WorkerState::Ready);
-        drop(crew);
-        if unserved && !starting.is_empty() {
-            self.state.send_if_modified(|state| {
-                let failed = matches!(state, VersionState::Failed(_));
-                if failed {
-                    *state = VersionState::Loading;
-                }
-                failed
+        if !starting.is_empty() {
+            self.change_state(|state| {
+                matches!(state, VersionState::Failed(_)).then_some(VersionState::Loading)
             });
         }
+        drop(crew);
         self.queue.wake_all();
         for (seat, _) in &starting {
-            self.start_thread(loaded, seat, 0)?;
+            self.start_thread(loaded, seat);
         }
-        Ok(Scaling { version: Arc::clone(self), starting, before })
+        Ok(Scaling { version: Arc::clone(self), starting, before, limits })
     }
 
     fn seat(
@@ -172,190 +185,79 @@ impl ModelVersion {
         id: usize,
         index: usize,
         device: Device,
-        first_load: Option<SyncSender<Result<()>>>,
+        first_load: SyncSender<Result<()>>,
     ) -> Arc<Seat> {
         let name = format!("{}-{}-{device}-{index}", self.name(), self.version());
         Arc::new(Seat::new(id, name, self.workshop.take_place(device), first_load))
     }
 
-    fn start_thread(
-        self: &Arc<Self>,
-        loaded: &Arc<Loaded>,
-        seat: &Arc<Seat>,
-        failures: u32,
-    ) -> Result<()> {
+    /// Whoever waits for the worker hears of a thread that cannot be had.
+    fn start_thread(self: &Arc<Self>, loaded: &Arc<Loaded>, seat: &Arc<Seat>) {
         let worker = Worker {
             version: Arc::clone(self),
             loaded: Arc::clone(loaded),
             seat: Arc::clone(seat),
             workshop: Arc::clone(&self.workshop),
-            failures,
-            failing_since: (failures > 0).then(Instant::now),
         };
-        worker.spawn().inspect_err(|error| self.seat_failed(seat, error, 1, false))
+        if let Err(error) = worker.spawn() {
+            log::error!("{}: {error}", seat.name);
+            self.seat_failed(seat, &error, false);
+        }
     }
 
     /// Sends workers away again that did not load.
-    fn take_back(&self, seats: &[Arc<Seat>], limits: (usize, usize)) {
+    fn take_back(&self, scaling: &Scaling) {
         let mut crew = self.crew.lock();
-        (crew.min, crew.max) = limits;
-        let ids: Vec<usize> = seats.iter().map(|seat| seat.id).collect();
+        if (crew.min, crew.max) == scaling.limits {
+            (crew.min, crew.max) = scaling.before;
+        }
+        let ids: Vec<usize> = scaling.starting.iter().map(|(seat, _)| seat.id).collect();
         let (new, old) =
             std::mem::take(&mut crew.seats).into_iter().partition(|seat| ids.contains(&seat.id));
         crew.seats = old;
         crew.leave(new);
-        self.queue.set_workers(crew.active());
+        self.settle(&crew);
         drop(crew);
         self.queue.wake_all();
     }
 
-    /// A worker serves.
-    pub(crate) fn seat_ready(&self, seat: &Seat) {
-        // The state first: whoever waits for the worker may send a request at once.
-        self.state.send_if_modified(|state| {
-            let waiting = matches!(state, VersionState::Loading | VersionState::Failed(_));
-            if waiting {
-                *state = VersionState::Ready;
-            }
-            waiting
-        });
-        seat.become_ready();
-    }
-
-    /// A worker's model did not load.
-    pub(crate) fn seat_failed(&self, seat: &Seat, error: &Error, failures: u32, again: bool) {
-        let next = if again { "it is tried again" } else { "it is given up" };
-        log::error!("{}: the model did not load, {next}: {error}", seat.name);
-        let crew = self.crew.lock();
-        let served = crew
-            .seats
-            .iter()
-            .any(|other| other.id != seat.id && other.state() == WorkerState::Ready);
-        drop(crew);
-        if !served {
-            let first = self.state.send_if_modified(|state| {
-                let first = matches!(state, VersionState::Loading);
-                if first {
-                    *state = VersionState::Failed(error.to_string());
-                }
-                first
-            });
-            if !first {
-                let message = format!("the model could not be loaded again: {error}");
-                self.queue.fail_all(&Error::new(ErrorCode::Unavailable, message));
-            }
-        }
-        seat.become_failed(error, failures, again);
-        if !again {
-            let crew = self.crew.lock();
-            self.queue.set_workers(crew.active());
-            drop(crew);
-            self.crew_changed.notify_all();
-        }
-    }
-
-    /// A worker ended as it should.
-    pub(crate) fn seat_ended(&self, seat: &Seat) {
-        seat.become_stopped();
-        let mut crew = self.crew.lock();
-        crew.leaving.retain(|other| !std::ptr::eq(other.as_ref(), seat));
-        crew.seats.retain(|other| !std::ptr::eq(other.as_ref(), seat));
-        drop(crew);
-        self.crew_changed.notify_all();
-    }
-
-    /// A thread that was given up has ended.
-    pub(crate) fn thread_came_back(&self) {
-        self.crew.lock().given_up -= 1;
-    }
-
-    /// Gives up the threads that should have been back by now, and puts others in their seats. Says when
-    /// to look again.
-    pub(crate) fn give_up_overdue(self: &Arc<Self>, now: Instant) -> Option<Instant> {
-        let seats: Vec<_> = {
-            let crew = self.crew.lock();
-            crew.seats.iter().chain(&crew.leaving).cloned().collect()
-        };
-        for seat in &seats {
-            if let Some(doing) = seat.give_up(now) {
-                self.replace(seat, doing);
-            }
-        }
-        seats.iter().filter_map(|seat| seat.deadline()).min()
-    }
-
-    fn replace(self: &Arc<Self>, seat: &Arc<Seat>, doing: WorkerState) {
-        let Some(loaded) = self.loaded.get() else { return };
-        let plan = &loaded.plan;
-        let (what, limit) = match doing {
-            WorkerState::Starting => ("load its model", plan.startup_timeout),
-            _ => ("answer", plan.response_timeout),
-        };
-        let message = format!("the worker did not {what} within {} s", limit.as_secs_f32());
-        let error = Error::new(ErrorCode::WorkerDied, message);
-        log::error!("{}: {error}; another takes its place", seat.name);
-        self.events().worker_lost(&seat.name);
-
-        let mut crew = self.crew.lock();
-        crew.given_up += 1;
-        let away = crew.given_up;
-        crew.leaving.retain(|other| !Arc::ptr_eq(other, seat));
-        let place = crew.seats.iter().position(|other| Arc::ptr_eq(other, seat));
-        let successor = place.filter(|_| away <= MOST_GIVEN_UP).map(|place| {
-            let workshop_place = self.workshop.take_place(seat.device);
-            let next = Arc::new(Seat::new(seat.id, seat.name.clone(), workshop_place, None));
-            next.back_off(seat.failures() + 1);
-            crew.seats[place] = Arc::clone(&next);
-            next
-        });
-        drop(crew);
-        let failures = seat.failures() + 1;
-        // Tells whoever waits for its first load, and that nobody serves where nobody does.
-        if doing == WorkerState::Starting || successor.is_none() {
-            self.seat_failed(seat, &error, failures, successor.is_some());
-        }
-        if let Some(next) = successor
-            && let Err(error) = self.start_thread(loaded, &next, failures)
-        {
-            log::error!("{}: {error}", next.name);
-        }
-        self.crew_changed.notify_all();
-    }
-
     /// Refuses new requests, and lets the workers end once those that are in are answered.
     pub(crate) fn close(&self) {
-        self.state.send_if_modified(|state| {
-            let serving = matches!(state, VersionState::Loading | VersionState::Ready);
-            if serving {
-                *state = VersionState::Draining;
-            }
-            serving
+        let crew = self.crew.lock();
+        self.change_state(|state| {
+            (!matches!(state, VersionState::Draining | VersionState::Unloaded))
+                .then_some(VersionState::Draining)
         });
         self.queue.close();
+        self.settle(&crew);
+    }
+
+    /// Takes note that workers came or went: who counts them hears of it, and where the last of a closed
+    /// version has ended, so has the version.
+    fn settle(&self, crew: &Crew) {
+        self.queue.set_workers(crew.active());
+        if crew.has_ended() {
+            self.change_state(|state| {
+                (*state == VersionState::Draining).then_some(VersionState::Unloaded)
+            });
+            self.crew_changed.notify_all();
+        }
     }
 
     /// Waits until the workers have ended; whether they did by then.
     pub(crate) fn ended_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         let mut crew = self.crew.lock();
-        let ended = loop {
-            if crew.active() == 0 && crew.leaving.is_empty() {
-                break true;
-            }
+        while !crew.has_ended() {
             if self.crew_changed.wait_until(&mut crew, until).timed_out() {
-                break false;
+                return crew.has_ended();
             }
-        };
-        drop(crew);
-        if ended {
-            self.state.send_if_modified(|state| {
-                let draining = *state == VersionState::Draining;
-                if draining {
-                    *state = VersionState::Unloaded;
-                }
-                draining
-            });
         }
-        ended
+        true
     }
 }
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;

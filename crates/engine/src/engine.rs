@@ -458,14 +458,16 @@ impl Registered {
 
 impl ModelVersion {
     /// The settings hold from now on.
-    fn open(&self, loaded: crate::version::Loaded) {
+    pub(crate) fn open(&self, loaded: crate::version::Loaded) {
         self.queue.set_rules(loaded.plan.queue_rules());
         let waits_for_workers = loaded.plan.min_workers > 0;
         // Set once: a version is loaded once in its life.
         drop(self.loaded.set(Arc::new(loaded)));
         if !waits_for_workers {
             // Nothing is to be loaded before somebody scales it up.
-            self.state.send_replace(VersionState::Ready);
+            self.change_state(|state| {
+                (*state == VersionState::Loading).then_some(VersionState::Ready)
+            });
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Job {
     pub(crate) queued: Instant,
     /// When it is of no use any more to begin it.
     pub(crate) deadline: Instant,
-    /// Set once a worker has it.
+    /// Set once a worker has it, and for good.
     started: Arc<AtomicBool>,
     /// Where the outputs go; closed once the client has gone.
     reply: oneshot::Sender<Result<Done>>,
@@ -72,14 +72,15 @@ impl Job {
         (job, Pending { reply: receiver, started })
     }
 
-    /// Whether somebody still waits for it.
+    /// Whether somebody still waits for it: as long as its client does, and until the deadline where no
+    /// worker has had it.
     pub(crate) fn is_alive(&self, now: Instant) -> bool {
-        !self.reply.is_closed() && now < self.deadline
+        !self.reply.is_closed() && (now < self.deadline || self.started.load(Ordering::Acquire))
     }
 
-    /// Says whether a worker has it.
-    pub(crate) fn set_started(&self, started: bool) {
-        self.started.store(started, Ordering::Release);
+    /// A worker has it.
+    pub(crate) fn begin(&self) {
+        self.started.store(true, Ordering::Release);
     }
 
     /// Answers the request. A client that has gone is no error.

@@ -1,7 +1,7 @@
 //! What a version is served with: the layers of its settings, resolved and checked.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mar_handler::{Device, Error, Result};
 use serde_json::{Map, Value};
@@ -154,6 +154,11 @@ impl Plan {
             policy: BatchPolicy { max_size: self.batch_size, max_delay: self.max_batch_delay },
             idle_only: self.use_job_ticket,
         }
+    }
+
+    /// Whether a model whose failures began then is still to be tried again.
+    pub(crate) fn may_try_again(&self, failing_since: Instant) -> bool {
+        failing_since.elapsed() < self.max_retry_timeout
     }
 
     /// How long a request may wait for a worker.

@@ -161,6 +161,9 @@ impl JobQueue {
 
     /// The worker that takes a batch leaves the rest to another, who may sleep without a limit.
     fn hand_out(&self, state: &State, jobs: Vec<Job>) -> Vec<Job> {
+        for job in &jobs {
+            job.begin();
+        }
         if state.waiting() > 0 {
             self.changed.notify_one();
         }
@@ -171,7 +174,6 @@ impl JobQueue {
     pub(crate) fn retry_alone(&self, jobs: Vec<Job>) {
         let mut state = self.state.lock();
         for job in jobs.into_iter().rev() {
-            job.set_started(false);
             state.alone.push_front(job);
         }
         if state.workers == Some(0) {

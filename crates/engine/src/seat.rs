@@ -70,7 +70,10 @@ pub(crate) struct Seat {
 struct Status {
     state: WorkerState,
     reason: Option<String>,
+    /// Failures since the model was last loaded: panics, hangs, loads that failed.
     failures: u32,
+    /// When the first of them was.
+    failing_since: Option<Instant>,
     /// By when the thread should be back from what it does.
     deadline: Option<Instant>,
     /// Whether the thread was given up, so that nothing it still does counts.
@@ -80,12 +83,17 @@ struct Status {
     place: Option<Place>,
 }
 
+/// Whoever waits to hear of a worker's first load; told once the version's state says the same.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct FirstLoad(Option<SyncSender<Result<()>>>);
+
 impl Seat {
     pub(crate) fn new(
         id: usize,
         name: String,
         place: Place,
-        first_load: Option<SyncSender<Result<()>>>,
+        first_load: SyncSender<Result<()>>,
     ) -> Self {
         Self {
             id,
@@ -97,9 +105,32 @@ impl Seat {
                 state: WorkerState::Starting,
                 reason: None,
                 failures: 0,
+                failing_since: None,
                 deadline: None,
                 given_up: false,
-                first_load,
+                first_load: Some(first_load),
+                place: Some(place),
+            }),
+        }
+    }
+
+    /// The seat for the thread that comes in the place of one that was given up.
+    pub(crate) fn successor(&self, place: Place) -> Self {
+        let status = self.status.lock();
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            device: self.device,
+            started: SystemTime::now(),
+            retired: AtomicBool::new(false),
+            status: Mutex::new(Status {
+                state: WorkerState::BackingOff(status.failures),
+                reason: None,
+                failures: status.failures,
+                failing_since: status.failing_since,
+                deadline: None,
+                given_up: false,
+                first_load: None,
                 place: Some(place),
             }),
         }
@@ -130,19 +161,32 @@ impl Seat {
         self.retired.store(true, Ordering::Release);
     }
 
-    pub(crate) fn back_off(&self, failures: u32) {
-        let mut status = self.status.lock();
-        status.state = WorkerState::BackingOff(failures);
-        status.failures = failures;
+    /// Whether it serves, or loads its model for the first time and so may yet.
+    pub(crate) fn may_serve(&self) -> bool {
+        let status = self.status.lock();
+        match status.state {
+            WorkerState::Ready => true,
+            WorkerState::Starting => status.failures == 0,
+            _ => false,
+        }
     }
 
-    pub(crate) fn start_loading(&self, deadline: Instant) {
-        let mut status = self.status.lock();
-        status.state = WorkerState::Starting;
-        status.deadline = Some(deadline);
+    /// Counts one more failure; since when there have been any.
+    pub(crate) fn fail(&self) -> Instant {
+        self.status.lock().fail()
     }
 
-    pub(crate) fn start_batch(&self, deadline: Instant) {
+    pub(crate) fn back_off(&self) {
+        let mut status = self.status.lock();
+        status.state = WorkerState::BackingOff(status.failures);
+    }
+
+    pub(crate) fn start_loading(&self) {
+        self.status.lock().state = WorkerState::Starting;
+    }
+
+    /// The thread should be back by then.
+    pub(crate) fn expect_by(&self, deadline: Instant) {
         self.status.lock().deadline = Some(deadline);
     }
 
@@ -154,32 +198,26 @@ impl Seat {
     }
 
     /// The model is loaded.
-    pub(crate) fn become_ready(&self) {
-        let first_load = {
-            let mut status = self.status.lock();
-            status.state = WorkerState::Ready;
-            status.reason = None;
-            status.failures = 0;
-            status.first_load.take()
-        };
-        tell(first_load, Ok(()));
+    pub(crate) fn become_ready(&self) -> FirstLoad {
+        let mut status = self.status.lock();
+        status.state = WorkerState::Ready;
+        status.reason = None;
+        status.failures = 0;
+        status.failing_since = None;
+        FirstLoad(status.first_load.take())
     }
 
-    /// The model did not load; it is tried again or it is not.
-    pub(crate) fn become_failed(&self, error: &mar_handler::Error, failures: u32, again: bool) {
-        let first_load = {
-            let mut status = self.status.lock();
-            status.failures = failures;
-            status.reason = Some(error.to_string());
-            if again {
-                status.state = WorkerState::BackingOff(failures);
-            } else {
-                status.state = WorkerState::Failed;
-                status.place = None;
-            }
-            status.first_load.take()
-        };
-        tell(first_load, Err(error.clone()));
+    /// The model did not load or the thread hangs; it is tried again or it is not.
+    pub(crate) fn become_failed(&self, error: &mar_handler::Error, again: bool) -> FirstLoad {
+        let mut status = self.status.lock();
+        status.reason = Some(error.to_string());
+        if again {
+            status.state = WorkerState::BackingOff(status.failures);
+        } else {
+            status.state = WorkerState::Failed;
+            status.place = None;
+        }
+        FirstLoad(status.first_load.take())
     }
 
     pub(crate) fn become_stopped(&self) {
@@ -194,8 +232,9 @@ impl Seat {
         self.status.lock().deadline
     }
 
-    /// Gives the thread up if it should have been back by now; says what it was doing.
-    pub(crate) fn give_up(&self, now: Instant) -> Option<WorkerState> {
+    /// Gives the thread up if it should have been back by now, which is a failure more; says what it was
+    /// doing, and since when there have been failures.
+    pub(crate) fn give_up(&self, now: Instant) -> Option<(WorkerState, Instant)> {
         let mut status = self.status.lock();
         if status.given_up || status.deadline.is_none_or(|deadline| deadline > now) {
             return None;
@@ -203,13 +242,23 @@ impl Seat {
         status.given_up = true;
         status.deadline = None;
         status.place = None;
-        Some(status.state)
+        let since = status.fail();
+        Some((status.state, since))
     }
 }
 
-/// Whoever waited may have stopped waiting.
-fn tell(first_load: Option<SyncSender<Result<()>>>, loaded: Result<()>) {
-    if let Some(first_load) = first_load {
-        drop(first_load.send(loaded));
+impl Status {
+    fn fail(&mut self) -> Instant {
+        self.failures += 1;
+        *self.failing_since.get_or_insert_with(Instant::now)
+    }
+}
+
+impl FirstLoad {
+    /// Whoever waited may have stopped waiting.
+    pub(crate) fn tell(self, loaded: Result<()>) {
+        if let Some(first_load) = self.0 {
+            drop(first_load.send(loaded));
+        }
     }
 }

@@ -63,7 +63,7 @@ pub struct ModelVersion {
     url: String,
     archive: PathBuf,
     at_startup: bool,
-    pub(crate) state: watch::Sender<VersionState>,
+    state: watch::Sender<VersionState>,
     pub(crate) queue: Arc<JobQueue>,
     events: Arc<dyn VersionEvents>,
     pub(crate) workshop: Arc<Workshop>,
@@ -203,8 +203,25 @@ impl ModelVersion {
         self.events.as_ref()
     }
 
+    /// Could not be opened.
     pub(crate) fn become_failed(&self, reason: &Error) {
-        self.state.send_replace(VersionState::Failed(reason.to_string()));
+        self.change_state(|state| {
+            (*state == VersionState::Loading).then(|| VersionState::Failed(reason.to_string()))
+        });
+    }
+
+    /// Changes the state to what comes after it, if anything does; says whether it did.
+    pub(crate) fn change_state(
+        &self,
+        next: impl FnOnce(&VersionState) -> Option<VersionState>,
+    ) -> bool {
+        self.state.send_if_modified(|state| match next(state) {
+            Some(next) => {
+                *state = next;
+                true
+            }
+            None => false,
+        })
     }
 
     /// A place for one request; `None` where the version is going away, so that another may have taken

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use mar_handler::{Device, Model, Result};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// One place a device.
 #[derive(Debug, Default)]
@@ -14,10 +14,27 @@ pub(crate) struct Weights(Mutex<HashMap<Device, Arc<Slot>>>);
 /// A device's weights, while a worker holds them.
 #[derive(Default)]
 pub(crate) struct Slot {
-    /// Locked while the weights are loaded, so that two workers that start together load them once.
-    current: Mutex<Option<Weak<dyn Model>>>,
+    state: Mutex<State>,
+    /// A load has ended or was given up.
+    loaded: Condvar,
     /// Changes whenever the weights that are current do.
     generation: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// What workers share.
+    current: Option<Weak<dyn Model>>,
+    /// The number of the load that is under way, so that workers that start together load once.
+    loading: Option<u64>,
+    /// Loads that were begun.
+    begun: u64,
+}
+
+/// A load that is under way; it ends when dropped.
+struct Loading<'a> {
+    slot: &'a Slot,
+    number: u64,
 }
 
 impl std::fmt::Debug for Slot {
@@ -39,45 +56,92 @@ impl Weights {
 }
 
 impl Slot {
-    /// The weights that another worker has, else those that `load` brings. Blocks while another loads.
+    /// The weights that another worker has, else those that `load` brings. Blocks while another loads,
+    /// until that load ends or is given up.
     pub(crate) fn get(&self, load: impl FnOnce() -> Result<Arc<dyn Model>>) -> Result<Held> {
-        let mut current = self.current.lock();
-        if let Some(model) = current.as_ref().and_then(Weak::upgrade) {
-            return Ok(Held { model, generation: self.generation() });
+        let mut state = self.state.lock();
+        loop {
+            if let Some(model) = state.shared() {
+                return Ok(Held { model, generation: self.generation() });
+            }
+            if state.loading.is_none() {
+                break;
+            }
+            self.loaded.wait(&mut state);
         }
+        state.begun += 1;
+        let number = state.begun;
+        state.loading = Some(number);
+        drop(state);
+        let loading = Loading { slot: self, number };
         let model = load()?;
         if model.is_shareable() {
-            *current = Some(Arc::downgrade(&model));
-            self.generation.fetch_add(1, Ordering::Release);
+            loading.share(&model);
         }
         Ok(Held { model, generation: self.generation() })
     }
 
-    /// Exchanges weights that another worker has found to be damaged for those loaded since.
-    pub(crate) fn refresh(&self, held: &mut Held) {
+    /// Exchanges weights that another worker has found to be damaged for those loaded since; says whether
+    /// it did.
+    pub(crate) fn refresh(&self, held: &mut Held) -> bool {
         let generation = self.generation();
-        if held.generation != generation && held.model.is_shareable() {
-            // While others are being loaded, the next batch asks again.
-            let Some(current) = self.current.try_lock() else { return };
-            if let Some(model) = current.as_ref().and_then(Weak::upgrade) {
-                *held = Held { model, generation };
-            }
+        if held.generation == generation || !held.model.is_shareable() {
+            return false;
         }
+        // Where others have yet to be loaded, the next batch asks again.
+        let Some(model) = self.state.lock().shared() else { return false };
+        *held = Held { model, generation };
+        true
     }
 
     /// Weights in an unknown state are not handed to anybody else.
     pub(crate) fn discard(&self, held: &Held) {
-        let mut current = self.current.lock();
-        let same = |weak: &Weak<dyn Model>| {
-            weak.upgrade().is_some_and(|model| Arc::ptr_eq(&model, &held.model))
-        };
-        if current.as_ref().is_some_and(same) {
-            *current = None;
+        let mut state = self.state.lock();
+        if state.shared().is_some_and(|model| Arc::ptr_eq(&model, &held.model)) {
+            state.current = None;
         }
+    }
+
+    /// As [`Slot::discard`], of what is shared now.
+    pub(crate) fn forget(&self) {
+        self.state.lock().current = None;
+    }
+
+    /// Nobody waits any longer for the load that is under way, nor takes what it brings.
+    pub(crate) fn give_up_load(&self) {
+        self.state.lock().loading = None;
+        self.loaded.notify_all();
     }
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    fn shared(&self) -> Option<Arc<dyn Model>> {
+        self.current.as_ref().and_then(Weak::upgrade)
+    }
+}
+
+impl Loading<'_> {
+    /// Hands the weights to others, unless the load was given up meanwhile.
+    fn share(&self, model: &Arc<dyn Model>) {
+        let mut state = self.slot.state.lock();
+        if state.loading == Some(self.number) {
+            state.current = Some(Arc::downgrade(model));
+            self.slot.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        let mut state = self.slot.state.lock();
+        if state.loading == Some(self.number) {
+            state.loading = None;
+            self.slot.loaded.notify_all();
+        }
     }
 }
 
@@ -142,12 +206,12 @@ mod tests {
         let damaged = slot.get(|| load(true)).unwrap();
         let mut other = slot.get(nothing).unwrap();
         let untouched = Arc::clone(&other.model);
-        slot.refresh(&mut other);
-        assert!(Arc::ptr_eq(&other.model, &untouched), "nothing newer");
+        assert!(!slot.refresh(&mut other), "nothing newer");
+        assert!(Arc::ptr_eq(&other.model, &untouched));
         slot.discard(&damaged);
         drop(damaged);
         let fresh = slot.get(|| load(true)).unwrap();
-        slot.refresh(&mut other);
+        assert!(slot.refresh(&mut other));
         assert!(Arc::ptr_eq(&other.model, &fresh.model));
         assert!(!Arc::ptr_eq(&other.model, &untouched));
     }

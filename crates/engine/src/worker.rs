@@ -26,10 +26,6 @@ pub(crate) struct Worker {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) workshop: Arc<Workshop>,
-    /// Failures since the model was last loaded.
-    pub(crate) failures: u32,
-    /// When the first of them was.
-    pub(crate) failing_since: Option<Instant>,
 }
 
 /// Why a worker stopped serving.
@@ -45,16 +41,17 @@ enum Served {
 impl Worker {
     /// Starts the thread.
     pub(crate) fn spawn(self) -> Result<()> {
-        let name = self.seat.name.clone();
+        // A manifest may name a version as it likes, and a thread's name ends where a C string does.
+        let name = self.seat.name.replace('\0', "");
         Builder::new().name(name).spawn(move || self.run()).map(drop).map_err(|error| {
             Error::new(ErrorCode::Internal, "the worker's thread did not start").caused_by(error)
         })
     }
 
-    fn run(mut self) {
+    fn run(self) {
         let slot = self.loaded.weights.slot(self.seat.device);
         loop {
-            if self.failures > 0 && self.back_off() {
+            if self.seat.failures() > 0 && self.back_off() {
                 break;
             }
             let held = match self.load(&slot) {
@@ -68,8 +65,7 @@ impl Worker {
                 Served::GivenUp => return self.version.thread_came_back(),
                 Served::Lost(reason) => {
                     log::warn!("{}: the model is loaded again: {reason}", self.seat.name);
-                    self.failures += 1;
-                    self.failing_since.get_or_insert_with(Instant::now);
+                    self.seat.fail();
                     self.version.events().worker_lost(&self.seat.name);
                 }
             }
@@ -79,55 +75,70 @@ impl Worker {
 
     /// Waits before the model is loaded again; whether the worker is to end instead.
     fn back_off(&self) -> bool {
-        self.seat.back_off(self.failures);
-        let until = Instant::now() + backoff(self.workshop.backoff_step, self.failures);
+        self.seat.back_off();
+        let until = Instant::now() + backoff(self.workshop.backoff_step, self.seat.failures());
         self.version.queue().ended_by(until, &self.seat.retired)
     }
 
     /// Loads the model, or takes a share in what another worker loaded; `None` where the thread was given
     /// up meanwhile.
-    fn load(&mut self, slot: &Slot) -> Option<Result<Held>> {
+    fn load(&self, slot: &Slot) -> Option<Result<Held>> {
+        self.seat.start_loading();
         let begun = Instant::now();
-        let deadline = begun + self.loaded.plan.startup_timeout;
-        self.seat.start_loading(deadline);
-        self.workshop.expect_by(deadline);
-        let spec = LoadSpec {
-            file: self.loaded.file.clone(),
-            device: self.seat.device,
-            intra_op_threads: self.workshop.threads_each(),
+        let load = || {
+            // Not before its turn: a worker that waits for another's load is not late.
+            self.be_back_in(self.loaded.plan.startup_timeout);
+            self.loaded.runtime.load(&LoadSpec {
+                file: self.loaded.file.clone(),
+                device: self.seat.device,
+                intra_op_threads: self.workshop.threads_each(),
+            })
         };
-        let load = || slot.get(|| self.loaded.runtime.load(&spec));
-        let held = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+        let held = catch_unwind(AssertUnwindSafe(|| slot.get(load))).unwrap_or_else(|panic| {
             Err(Error::invalid_model(panicked("loading", panic.as_ref()).message()))
         });
         if !self.seat.come_back() {
             return None;
         }
         if held.is_ok() {
-            self.failures = 0;
-            self.failing_since = None;
             self.version.events().worker_loaded(&self.seat.name, begun.elapsed());
             self.version.seat_ready(&self.seat);
         }
         Some(held)
     }
 
+    /// Lets the watch give this thread up where it does not come back in time.
+    fn be_back_in(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        self.seat.expect_by(deadline);
+        self.workshop.expect_by(deadline);
+    }
+
     /// Whether a model that did not load is to be tried again.
-    fn may_try_again(&mut self, error: &Error) -> bool {
-        self.failures += 1;
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        let again = since.elapsed() < self.loaded.plan.max_retry_timeout;
-        self.version.seat_failed(&self.seat, error, self.failures, again);
+    fn may_try_again(&self, error: &Error) -> bool {
+        let again = self.loaded.plan.may_try_again(self.seat.fail());
+        let next = if again { "it is tried again" } else { "it is given up" };
+        log::error!("{}: the model did not load, {next}: {error}", self.seat.name);
+        self.version.seat_failed(&self.seat, error, again);
         again
     }
 
     /// Serves until the queue ends or a panic leaves the model unusable.
-    fn serve(&self, mut held: Held, slot: &Slot) -> Served {
+    fn serve(&self, held: Held, slot: &Slot) -> Served {
+        // What a model does outside its forward pass, such as at its end, is no safer than that.
+        let serve = AssertUnwindSafe(|| self.serve_batches(held, slot));
+        catch_unwind(serve).unwrap_or_else(|panic| {
+            slot.forget();
+            Served::Lost(panicked("the model", panic.as_ref()))
+        })
+    }
+
+    fn serve_batches(&self, mut held: Held, slot: &Slot) -> Served {
         let mut threads = 0;
         while let Some(jobs) = self.version.queue().pull(&self.seat.retired) {
-            slot.refresh(&mut held);
+            let refreshed = slot.refresh(&mut held);
             let now_each = self.workshop.threads_each();
-            if now_each != threads {
+            if refreshed || now_each != threads {
                 threads = now_each;
                 held.model.use_threads(threads);
             }
@@ -147,12 +158,7 @@ impl Worker {
     fn run_batch(&self, held: &Held, jobs: Vec<Job>) -> Served {
         let several = jobs.len() > 1;
         let begun = Instant::now();
-        let deadline = begun + self.loaded.plan.response_timeout;
-        self.seat.start_batch(deadline);
-        self.workshop.expect_by(deadline);
-        for job in &jobs {
-            job.set_started(true);
-        }
+        self.be_back_in(self.loaded.plan.response_timeout);
         let inputs = jobs.iter().map(|job| job.inputs.clone()).collect();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.infer(held, inputs)));
         let took = begun.elapsed();
@@ -176,6 +182,9 @@ impl Worker {
             Ok(Err(_)) if several => {
                 let mut jobs = jobs.into_iter();
                 while let Some(job) = jobs.next() {
+                    if !job.is_alive(Instant::now()) {
+                        continue;
+                    }
                     let served = self.run_batch(held, vec![job]);
                     if !matches!(served, Served::Ended) {
                         self.version.queue().retry_alone(jobs.collect());

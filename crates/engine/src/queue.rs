@@ -106,14 +106,11 @@ impl JobQueue {
         if state.workers == Some(0) {
             return Err(Refused::NoWorkers);
         }
-        if state.rules.idle_only && state.taken() >= state.idle {
-            return Err(Refused::Busy);
-        }
-        if state.taken() >= state.rules.capacity {
+        if state.without_room().is_some() {
             // Requests whose clients have gone hold no place against one that waits.
             state.drop_dead(Instant::now());
-            if state.taken() >= state.rules.capacity {
-                return Err(Refused::Full);
+            if let Some(refused) = state.without_room() {
+                return Err(refused);
             }
         }
         state.reserved += 1;
@@ -132,21 +129,21 @@ impl JobQueue {
                 return None;
             }
             let now = Instant::now();
-            state.drop_dead(now);
-            if let Some(job) = state.alone.pop_front() {
+            if let Some(job) = state.take_alone(now) {
                 return Some(self.hand_out(&state, vec![job]));
             }
             match state.readiness(now) {
                 Readiness::Ready { group, size } => {
-                    let jobs = state.take(group, size);
-                    return Some(self.hand_out(&state, jobs));
+                    if let Some(jobs) = state.take(group, size, now) {
+                        return Some(self.hand_out(&state, jobs));
+                    }
                 }
                 Readiness::Until(instant) => {
                     state.idle += 1;
                     self.changed.wait_until(&mut state, instant);
                     state.idle -= 1;
                 }
-                Readiness::Empty if state.closed && state.reserved == 0 => {
+                Readiness::Empty if state.is_complete() => {
                     self.changed.notify_one();
                     return None;
                 }
@@ -166,6 +163,8 @@ impl JobQueue {
         }
         if state.waiting() > 0 {
             self.changed.notify_one();
+        } else if state.closed {
+            self.ended.notify_all();
         }
         jobs
     }
@@ -260,7 +259,7 @@ impl State {
 
     fn readiness(&self, now: Instant) -> Readiness {
         let mut policy = self.rules.policy;
-        if self.closed && self.reserved == 0 {
+        if self.is_complete() {
             // Nobody comes any more for whom a batch could wait.
             policy.max_delay = std::time::Duration::ZERO;
         }
@@ -271,12 +270,44 @@ impl State {
         policy.readiness(self.groups.iter().map(waiting), now)
     }
 
-    fn take(&mut self, group: usize, size: usize) -> Vec<Job> {
-        let jobs = self.groups[group].jobs.drain(..size).collect();
-        if self.groups[group].jobs.is_empty() {
+    /// Why there is no place for one more, if there is none.
+    fn without_room(&self) -> Option<Refused> {
+        if self.rules.idle_only && self.taken() >= self.idle {
+            return Some(Refused::Busy);
+        }
+        (self.taken() >= self.rules.capacity).then_some(Refused::Full)
+    }
+
+    /// Whether it is closed and nobody is on the way in.
+    fn is_complete(&self) -> bool {
+        self.closed && self.reserved == 0
+    }
+
+    /// The next job that is to be tried alone.
+    fn take_alone(&mut self, now: Instant) -> Option<Job> {
+        while let Some(job) = self.alone.pop_front() {
+            if job.is_alive(now) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// A batch, of a group that is ready. `None` where not all of it is alive, so that the group may not
+    /// be ready without those that are not.
+    fn take(&mut self, group: usize, size: usize, now: Instant) -> Option<Vec<Job>> {
+        let jobs = &mut self.groups[group].jobs;
+        let alive = jobs.iter().take(size).all(|job| job.is_alive(now));
+        let batch = if alive {
+            Some(jobs.drain(..size).collect())
+        } else {
+            jobs.retain(|job| job.is_alive(now));
+            None
+        };
+        if jobs.is_empty() {
             self.groups.swap_remove(group);
         }
-        jobs
+        batch
     }
 
     /// Forgets the jobs whose clients have gone or whose time is over, before they cost anything.
@@ -288,16 +319,19 @@ impl State {
         self.groups.retain(|group| !group.jobs.is_empty());
     }
 
-    fn add(&mut self, job: Job) {
+    /// Adds a job; whether a worker should look. One sleeps no longer than until the oldest of each group
+    /// is due, so that one more is news only where it is the oldest or fills a batch.
+    fn add(&mut self, job: Job) -> bool {
         let same = |group: &&mut Group| group.signature == job.signature;
-        if let Some(group) = self.groups.iter_mut().find(same) {
-            // Decoding may have let a later request overtake an earlier one.
-            let place = group.jobs.partition_point(|other| other.arrived <= job.arrived);
-            group.jobs.insert(place, job);
-        } else {
+        let Some(group) = self.groups.iter_mut().find(same) else {
             let signature = job.signature.clone();
             self.groups.push(Group { signature, jobs: VecDeque::from([job]) });
-        }
+            return true;
+        };
+        // Decoding may have let a later request overtake an earlier one.
+        let place = group.jobs.partition_point(|other| other.arrived <= job.arrived);
+        group.jobs.insert(place, job);
+        place == 0 || group.jobs.len() >= self.rules.policy.max_size
     }
 }
 
@@ -305,31 +339,36 @@ impl Slot {
     /// Turns the place into a job, in one step: a worker may take the job at once, and must not find the
     /// place still taken.
     pub(crate) fn push(mut self, job: Job) {
+        self.give_back(Some(job));
+    }
+
+    fn give_back(&mut self, job: Option<Job>) {
         let mut state = self.queue.state.lock();
         state.reserved -= 1;
         self.reserved = false;
-        if state.workers == Some(0) {
-            drop(state);
-            job.answer(Err(no_worker_left()));
-        } else {
-            state.add(job);
-            drop(state);
+        let (refused, news) = match job {
+            Some(job) if state.workers == Some(0) => (Some(job), false),
+            Some(job) => (None, state.add(job)),
+            None => (None, false),
+        };
+        let complete = state.is_complete();
+        drop(state);
+        if complete {
+            // Whoever gets no job now gets none any more, and ends.
+            self.queue.wake_all();
+        } else if news {
             self.queue.changed.notify_one();
+        }
+        if let Some(job) = refused {
+            job.answer(Err(no_worker_left()));
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.reserved {
-            return;
-        }
-        let mut state = self.queue.state.lock();
-        state.reserved -= 1;
-        let last = state.closed && state.reserved == 0;
-        drop(state);
-        if last {
-            self.queue.wake_all();
+        if self.reserved {
+            self.give_back(None);
         }
     }
 }
@@ -340,6 +379,9 @@ fn no_worker_left() -> Error {
         "the model's last worker is gone; scale it up, or send later",
     )
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -620,5 +662,108 @@ mod tests {
             let error = pending.reply.try_recv().unwrap().unwrap_err();
             assert_eq!(error.code(), ErrorCode::WorkerDied);
         }
+    }
+
+    fn until_idle(queue: &JobQueue, workers: usize) {
+        while queue.state.lock().idle < workers {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_last_job_of_a_closed_queue_keeps_no_worker_but_its_own() {
+        let queue = single(3);
+        let late = queue.reserve().unwrap();
+        queue.close();
+        let (tell, told) = std::sync::mpsc::channel();
+        for _ in 0..2 {
+            let (queue, tell) = (Arc::clone(&queue), tell.clone());
+            // The one that gets the job hangs in it: it does not come back to pass the end on.
+            std::thread::spawn(move || tell.send(queue.pull(&NEVER)).unwrap());
+        }
+        until_idle(&queue, 2);
+        let (job, _pending) = job(1);
+        late.push(job);
+        let pulled = [0; 2].map(|_| told.recv_timeout(Duration::from_secs(20)).expect("asleep"));
+        assert_eq!(pulled.iter().filter(|jobs| jobs.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn a_client_that_has_gone_holds_no_ticket() {
+        let queue = queue(10, 2, Duration::from_hours(1));
+        queue.state.lock().rules.idle_only = true;
+        let worker = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.pull(&NEVER)
+        });
+        until_idle(&queue, 1);
+        drop(push(&queue, job(1)));
+        let _pending = push(&queue, job(2));
+        queue.close();
+        assert_eq!(values(&worker.join().unwrap().unwrap()), [2]);
+    }
+
+    #[test]
+    fn a_request_that_a_worker_had_is_tried_again_though_its_wait_for_one_is_over() {
+        let queue = single(1);
+        let _pending = push(&queue, job(2));
+        let mut had = queue.pull(&NEVER).unwrap();
+        had[0].deadline = Instant::now();
+        queue.retry_alone(had);
+        queue.close();
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [2]);
+    }
+
+    #[test]
+    fn waiting_to_try_again_ends_when_another_takes_the_last_request_of_a_closed_queue() {
+        let queue = single(1);
+        let _pending = push(&queue, job(1));
+        queue.close();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                tell.send(false).unwrap();
+                let far = Instant::now() + Duration::from_hours(1);
+                tell.send(queue.ended_by(far, &NEVER)).unwrap();
+            }
+        });
+        told.recv().unwrap();
+        // It may not sleep yet, and then sees it all the same.
+        std::thread::yield_now();
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [1]);
+        assert!(told.recv_timeout(Duration::from_secs(20)).expect("it sleeps on"));
+    }
+
+    #[test]
+    fn nobody_is_forgotten_whoever_sleeps() {
+        let queue = queue(100, 3, Duration::from_millis(1));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while let Some(jobs) = queue.pull(&NEVER) {
+                        for job in jobs {
+                            job.answer(Err(no_worker_left()));
+                        }
+                    }
+                });
+            }
+            let clients: Vec<_> = (0..4)
+                .map(|client| {
+                    let queue = &queue;
+                    scope.spawn(move || {
+                        for i in 0..200 {
+                            // Shapes meet and part, so that groups come, fill and go.
+                            let pending = push(queue, job_of(1, 1 + client * i % 3));
+                            pending.reply.blocking_recv().unwrap().unwrap_err();
+                        }
+                    })
+                })
+                .collect();
+            for client in clients {
+                client.join().unwrap();
+            }
+            queue.close();
+        });
     }
 }

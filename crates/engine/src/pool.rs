@@ -31,6 +31,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     tasks: VecDeque<Task>,
+    /// Threads that there should be, and those that there are without those that were given up.
+    size: usize,
+    threads: usize,
     /// Threads that were made, for their names.
     made: usize,
     /// Threads that were given up and have not come back.
@@ -49,6 +52,14 @@ struct Task {
     work: Box<dyn FnOnce() + Send>,
 }
 
+/// Sees to it that a thread which does not end in time is given up, whether or not its client still waits.
+struct Watch {
+    shared: Arc<Shared>,
+    progress: Arc<AtomicU8>,
+    deadline: Instant,
+    watching: bool,
+}
+
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const DONE: u8 = 2;
@@ -56,12 +67,13 @@ const GIVEN_UP: u8 = 3;
 
 impl CpuPool {
     pub(crate) fn new(threads: usize) -> Result<Self> {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State::default()), changed: Condvar::new() });
-        for _ in 0..threads.max(1) {
-            shared.add_thread(&mut shared.state.lock())?;
+        let size = threads.max(1);
+        let state = Mutex::new(State { size, ..State::default() });
+        let pool = Self(Arc::new(Shared { state, changed: Condvar::new() }));
+        for _ in 0..size {
+            pool.0.add_thread(&mut pool.0.state.lock())?;
         }
-        Ok(Self(shared))
+        Ok(pool)
     }
 
     /// Runs `work` on the pool until the deadline. It is not begun where the caller has gone by then; a
@@ -82,13 +94,38 @@ impl CpuPool {
                 .unwrap_or_else(|panic| Err(panicked(stage, panic.as_ref())));
             drop(reply.send(result));
         };
-        self.0.push(Task { progress: Arc::clone(&progress), work: Box::new(work) });
+        let mut watch = Watch {
+            shared: Arc::clone(&self.0),
+            progress: Arc::clone(&progress),
+            deadline,
+            watching: true,
+        };
         let begun = Instant::now();
-        match tokio::time::timeout_at(deadline.into(), receiver).await {
+        self.0.push(Task { progress, work: Box::new(work) });
+        let answer = tokio::time::timeout_at(deadline.into(), receiver).await;
+        watch.watching = false;
+        match answer {
             Ok(answer) => answer.unwrap_or_else(|_| {
                 Err(Error::new(ErrorCode::Internal, format!("{stage} ended without an answer")))
             }),
-            Err(_) => Err(self.0.give_up(&progress, stage, begun.elapsed())),
+            Err(_) => Err(self.0.too_late(&watch.progress, stage, begun.elapsed())),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.watching || self.progress.load(Ordering::Acquire) == DONE {
+            return;
+        }
+        // The client has gone. Its work may hang all the same, and nobody else would see it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (shared, progress) = (Arc::clone(&self.shared), Arc::clone(&self.progress));
+            let deadline = self.deadline;
+            runtime.spawn(async move {
+                tokio::time::sleep_until(deadline.into()).await;
+                shared.give_up(&progress);
+            });
         }
     }
 }
@@ -109,6 +146,7 @@ impl Shared {
                 .caused_by(error)
         })?;
         state.made += 1;
+        state.threads += 1;
         Ok(())
     }
 
@@ -120,11 +158,16 @@ impl Shared {
     fn serve(&self) {
         while let Some(task) = self.next() {
             task.progress.store(RUNNING, Ordering::Release);
-            (task.work)();
+            // Work that nobody waits for is dropped there, with whatever it holds.
+            drop(catch_unwind(AssertUnwindSafe(task.work)));
             if task.progress.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
-                // Another thread has its place.
-                self.state.lock().stuck -= 1;
-                return;
+                let mut state = self.state.lock();
+                state.stuck -= 1;
+                if state.threads >= state.size {
+                    // Another thread has its place.
+                    return;
+                }
+                state.threads += 1;
             }
         }
     }
@@ -142,27 +185,33 @@ impl Shared {
         }
     }
 
-    /// Puts another thread in the place of the one that does not end, and tells what happened.
-    fn give_up(self: &Arc<Self>, progress: &AtomicU8, stage: &str, after: Duration) -> Error {
+    /// What is told of work that did not end in time. Where a thread hangs in it, that is given up.
+    fn too_late(self: &Arc<Self>, progress: &AtomicU8, stage: &str, after: Duration) -> Error {
         let after = after.as_secs_f32();
-        let mut state = self.state.lock();
-        let running = progress.load(Ordering::Acquire) == RUNNING;
-        if !running {
+        if progress.load(Ordering::Acquire) == WAITING {
             let message = format!("no thread was free for {stage} within {after:.1} s; send later");
             return Error::new(ErrorCode::Overloaded, message);
         }
-        let replaceable = state.stuck < MOST_STUCK
+        self.give_up(progress);
+        let message = format!("Worker died. The handler's {stage} did not end within {after:.1} s");
+        Error::new(ErrorCode::WorkerDied, message)
+    }
+
+    /// Puts another thread in the place of the one that hangs, if one does.
+    fn give_up(self: &Arc<Self>, progress: &AtomicU8) {
+        let mut state = self.state.lock();
+        let hangs = state.stuck < MOST_STUCK
             && progress
                 .compare_exchange(RUNNING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok();
-        if replaceable {
+        if hangs {
             state.stuck += 1;
+            state.threads -= 1;
             if let Err(error) = self.add_thread(&mut state) {
+                // The next one that comes back takes the place.
                 log::error!("{error}");
             }
         }
-        let message = format!("Worker died. The handler's {stage} did not end within {after:.1} s");
-        Error::new(ErrorCode::WorkerDied, message)
     }
 }
 
@@ -245,6 +294,69 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(pool.run("preprocess", later(), || Ok(8)).await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_does_not_come_back_is_replaced_though_its_client_has_gone() {
+        let pool = CpuPool::new(1).unwrap();
+        let (_hold, held) = mpsc::channel::<()>();
+        let (begun, was_begun) = mpsc::channel::<()>();
+        let soon = Instant::now() + Duration::from_millis(50);
+        let mut stuck = Box::pin(pool.run("preprocess", soon, move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap_err();
+            Ok(())
+        }));
+        assert!(futures_poll(stuck.as_mut()).is_pending());
+        was_begun.recv().unwrap();
+        drop(stuck);
+        let soon_enough = Instant::now() + Duration::from_secs(20);
+        assert_eq!(pool.run("preprocess", soon_enough, || Ok(7)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn what_is_done_in_time_or_never_begun_is_not_given_up() {
+        let pool = CpuPool::new(1).unwrap();
+        let soon = Instant::now() + Duration::from_millis(50);
+        let (hold, held) = mpsc::channel::<()>();
+        let mut slow = Box::pin(pool.run("preprocess", soon, move || {
+            held.recv().unwrap_err();
+            Ok(())
+        }));
+        let mut behind = Box::pin(pool.run("preprocess", soon, || Ok(())));
+        assert!(futures_poll(slow.as_mut()).is_pending());
+        assert!(futures_poll(behind.as_mut()).is_pending());
+        drop((slow, behind, hold));
+        pool.run("preprocess", later(), || Ok(())).await.unwrap();
+        tokio::time::sleep_until((soon + Duration::from_millis(50)).into()).await;
+        let state = pool.0.state.lock();
+        assert_eq!((state.made, state.stuck), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_panic_at_the_end_of_abandoned_work_costs_no_thread() {
+        struct Lead;
+        impl Drop for Lead {
+            fn drop(&mut self) {
+                panic!("a handler of lead");
+            }
+        }
+        let pool = CpuPool::new(1).unwrap();
+        let (hold, held) = mpsc::channel::<()>();
+        let mut blocker = Box::pin(pool.run("preprocess", later(), move || {
+            held.recv().unwrap_err();
+            Ok(())
+        }));
+        let lead = Lead;
+        let mut abandoned = Box::pin(pool.run("preprocess", later(), move || {
+            let _lead = lead;
+            Ok(())
+        }));
+        assert!(futures_poll(blocker.as_mut()).is_pending());
+        assert!(futures_poll(abandoned.as_mut()).is_pending());
+        drop((abandoned, hold));
+        let soon_enough = Instant::now() + Duration::from_secs(20);
+        assert_eq!(pool.run("preprocess", soon_enough, || Ok(7)).await.unwrap(), 7);
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {

@@ -61,6 +61,8 @@ pub(crate) struct Machine {
     pub(crate) runtime: &'static str,
 }
 
+/// No time is longer, so that each can be added to an instant: 136 years.
+const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 /// TorchServe's wait for a batch to fill where nothing is said.
 const BATCH_DELAY: Duration = Duration::from_millis(100);
 /// TorchServe's `maxRetryTimeoutInSec` where nothing is said.
@@ -124,17 +126,20 @@ impl Plan {
                 .max_batch_delay
                 .or(millis("maxBatchDelay")?)
                 .or(listed.max_batch_delay)
-                .unwrap_or(BATCH_DELAY),
+                .unwrap_or(BATCH_DELAY)
+                .min(LONGEST),
             response_timeout: overrides
                 .response_timeout
                 .or(secs("responseTimeout")?)
                 .or(listed.response_timeout)
-                .unwrap_or(defaults.response_timeout),
+                .unwrap_or(defaults.response_timeout)
+                .min(LONGEST),
             startup_timeout: overrides
                 .startup_timeout
                 .or(secs("startupTimeout")?)
                 .or(listed.startup_timeout)
-                .unwrap_or(defaults.startup_timeout),
+                .unwrap_or(defaults.startup_timeout)
+                .min(LONGEST),
             max_retry_timeout: archive
                 .number("maxRetryTimeoutInSec")?
                 .map_or(RETRY_TIMEOUT, Duration::from_secs),
@@ -441,5 +446,25 @@ mod tests {
         assert_eq!(plan.queue_timeout(), Duration::from_millis(50));
         let plan = resolve(&json!({"clientTimeoutInMills": 0}), |_| ()).unwrap();
         assert_eq!(plan.queue_timeout(), plan.response_timeout);
+    }
+
+    #[test]
+    fn the_longest_times_can_still_be_added_to_now() {
+        let most = u64::MAX;
+        let archive = json!({
+            "responseTimeout": most, "startupTimeout": most, "maxBatchDelay": most,
+            "clientTimeoutInMills": most,
+        });
+        let plan = resolve(&archive, |_| ()).unwrap();
+        let now = Instant::now();
+        for time in [
+            plan.response_timeout,
+            plan.startup_timeout,
+            plan.max_batch_delay,
+            plan.queue_timeout(),
+        ] {
+            assert!(time >= Duration::from_hours(24 * 365));
+            assert!(now.checked_add(time).is_some(), "{time:?}");
+        }
     }
 }

@@ -1,8 +1,11 @@
+use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use mar_engine::{VersionState, WorkerState};
+use mar_engine::{Engine, EngineConfig, NoEvents, VersionState, WorkerState};
 use mar_server::Settings;
 
+use crate::support::fake;
 use crate::support::http::{get, post};
 use crate::support::server::{TestServer, settings};
 use crate::support::store::Store;
@@ -16,15 +19,18 @@ fn a_model_that_does_not_load_says_why_and_harms_no_other() {
     let config = store.fake_with("config", "1.0", "echo", "handler: {prefixx: a}\n");
     let yaml = store.fake_with("yaml", "1.0", "echo", "handler: [\n");
     let gpu = store.fake_with("gpu", "1.0", "echo", "deviceType: gpu\n");
+    let handler =
+        store.fake_with("handler", "1.0", "echo", "handler: {prefix: panic in initialize}");
     let corrupt = store.path().join("corrupt.mar");
     std::fs::write(&corrupt, "PK\x03\x04 and no more").unwrap();
     let (server, _control) =
-        TestServer::fake(&[&good, &broken, &panics, &config, &yaml, &gpu, &corrupt]);
+        TestServer::fake(&[&good, &broken, &panics, &config, &yaml, &gpu, &handler, &corrupt]);
 
     for (model, words) in [
         ("broken", "the weights are broken"),
         ("panics", "no such layer"),
         ("config", "`prefixx`"),
+        ("handler", "a label of lead"),
         ("yaml", "model-config.yaml"),
         ("gpu", "deviceType in model-config.yaml is gpu, and fake finds no CUDA device"),
         ("corrupt", "corrupt.mar"),
@@ -266,4 +272,48 @@ fn a_connection_that_is_kept_but_idle_does_not_hold_the_end() {
     let grace = settings().grace_period;
     assert!(start.elapsed() < grace / 2, "{:?} of {grace:?}", start.elapsed());
     drop(kept);
+}
+
+#[test]
+fn the_end_waits_for_no_worker_that_hangs_longer_than_for_its_answer() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let mut settings = settings();
+    settings.engine.defaults.response_timeout = Duration::from_millis(300);
+    let grace = settings.grace_period;
+    let (mut server, control) = TestServer::fake_with(settings, &[&archive]);
+    let mut gone = std::net::TcpStream::connect(server.inference_address()).unwrap();
+    let asks =
+        b"POST /predictions/m HTTP/1.1\r\nhost: h\r\ncontent-length: 15\r\n\r\nhang in forward";
+    std::io::Write::write_all(&mut gone, asks).unwrap();
+    control.entered.recv().unwrap();
+    // Nothing is on its way any more, and the worker is still in the midst of it.
+    drop(gone);
+    while server.engine.in_flight() > 0 {
+        thread::yield_now();
+    }
+    let start = Instant::now();
+    server.begin_stop();
+    server.join().unwrap();
+    assert!(start.elapsed() < grace / 2, "{:?} of {grace:?}", start.elapsed());
+    control.release_all();
+}
+
+#[test]
+fn an_engine_that_is_dropped_takes_its_workers_with_it() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let temp = tempfile::tempdir().unwrap();
+    let config = EngineConfig { temp_dir: temp.path().into(), ..settings().engine };
+    let (runtime, _control) = fake::runtime();
+    let engine = Engine::new(config, fake::handlers(), vec![runtime], Arc::new(NoEvents)).unwrap();
+    let version = engine.load(None, &archive).unwrap();
+    assert!(version.is_serving());
+    drop(engine);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // A worker's thread holds its version.
+    while Arc::strong_count(&version) > 1 {
+        assert!(Instant::now() < deadline, "its thread lives on");
+        thread::yield_now();
+    }
 }

@@ -142,3 +142,42 @@ fn a_version_is_replaced_by_its_newer_self_without_a_request_lost() {
     assert_eq!(register("&replace=true").status, 500);
     assert_eq!(post(&server.inference("/predictions/m"), b"x").text(), "new-x");
 }
+
+#[test]
+fn a_version_that_hangs_is_replaced_all_the_same() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "gated");
+    let mut settings = crate::support::server::settings();
+    settings.engine.unload_timeout = std::time::Duration::from_millis(50);
+    let (server, control) = TestServer::managed_with(settings, &store);
+    let register = |more: &str| {
+        let query = format!("/models?url=m-1.0&initial_workers=1{more}");
+        post(&server.management(&query), b"")
+    };
+    assert_eq!(register("").status, 200);
+    let url = server.inference("/predictions/m");
+    let hung = thread::spawn({
+        let url = url.clone();
+        move || post(&url, b"hung")
+    });
+    control.entered.recv().unwrap();
+    std::fs::write(archive.join("weights.fake"), "echo").unwrap();
+    std::fs::write(archive.join("model-config.yaml"), "handler: {prefix: new-}").unwrap();
+    let replaced = register("&replace=true");
+    assert_eq!(replaced.status, 200, "{}", replaced.text());
+    assert_eq!(post(&url, b"x").text(), "new-x");
+    control.release_all();
+    assert_eq!(hung.join().unwrap().text(), "hung");
+}
+
+#[test]
+fn a_registration_whose_handler_panics_leaves_nothing_behind() {
+    let store = Store::new();
+    store.fake_with("m", "1.0", "echo", "handler: {prefix: panic in initialize}");
+    let (server, _control) = TestServer::managed(&store);
+    for more in ["", "&initial_workers=1", "&replace=true"] {
+        let failed = post(&server.management(&format!("/models?url=m-1.0{more}")), b"").error();
+        assert!(failed.2.contains("panicked in initialize: "), "{failed:?}");
+        assert_eq!(get(&server.management("/models/m")).status, 404);
+    }
+}

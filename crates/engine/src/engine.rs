@@ -1,6 +1,7 @@
 //! Registers, scales and unloads models, answers requests, and ends in good order.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use crate::crew::Scaling;
 use crate::events::{Events, Timing};
 use crate::in_flight::{InFlight, Ticket};
 use crate::open::{Opener, invalid};
-use crate::pool::CpuPool;
+use crate::pool::{CpuPool, panicked};
 use crate::queue::QueueRules;
 use crate::registry::{ModelEntry, Registry};
 use crate::version::{Identity, ModelVersion, VersionState};
@@ -127,9 +128,6 @@ impl Engine {
     /// [`ErrorCode::InvalidModel`] where the archive cannot be served, [`ErrorCode::Conflict`] where that
     /// name and version is taken. Nothing is registered then.
     pub fn register(&self, request: &LoadRequest) -> Result<Registered> {
-        if self.is_draining() {
-            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
-        }
         let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
         let model = &archive.manifest().model;
         let name = request.name.clone().unwrap_or_else(|| model.model_name.clone());
@@ -160,8 +158,16 @@ impl Engine {
             self.discard(&version);
             return Err(error);
         }
-        if replaces && let Some(old) = self.registry.put(Arc::clone(&version)) {
-            self.unload(&old)?;
+        if replaces {
+            let old = self.registry.put(Arc::clone(&version));
+            // What was asked for is done, however the old one ends.
+            if let Some(Err(error)) = old.map(|old| self.unload(&old)) {
+                log::warn!("{error}");
+            }
+            if self.is_draining() {
+                // The end that began meanwhile did not see this one.
+                version.close();
+            }
         }
         Ok(version)
     }
@@ -229,6 +235,7 @@ impl Engine {
             url: request.url.clone(),
             archive: request.archive.clone(),
             at_startup: request.at_startup,
+            startup_timeout: defaults.startup_timeout,
         };
         Arc::new(ModelVersion::loading(identity, rules, events, Arc::clone(&self.workshop)))
     }
@@ -240,8 +247,14 @@ impl Engine {
         version: &Arc<ModelVersion>,
         request: &LoadRequest,
     ) -> Result<Scaling> {
+        // After it was registered: the end that began before now may not have seen it.
+        self.refuse_if_draining()?;
         let model_dir = self.work_dir.fresh();
-        let opened = self.opener.open(archive, version, request, (&self.config, model_dir.clone()));
+        let open =
+            || self.opener.open(archive, version, request, (&self.config, model_dir.clone()));
+        let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+            Err(Error::invalid_model(panicked("initialize", panic.as_ref()).message()))
+        });
         let loaded = opened.inspect_err(|_| remove_folder(&model_dir))?;
         let (min, max) = (loaded.plan.min_workers, loaded.plan.max_workers);
         version.open(loaded);
@@ -325,10 +338,15 @@ impl Engine {
     /// [`ErrorCode::Unavailable`] where the server is going down.
     pub fn admit(&self) -> Result<Admission> {
         let ticket = self.in_flight.enter();
+        self.refuse_if_draining()?;
+        Ok(Admission { _ticket: ticket })
+    }
+
+    fn refuse_if_draining(&self) -> Result<()> {
         if self.is_draining() {
             return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
         }
-        Ok(Admission { _ticket: ticket })
+        Ok(())
     }
 
     /// Answers one admitted request to a model.
@@ -424,11 +442,7 @@ impl Engine {
         self.draining.store(true, Ordering::Release);
         let until = Instant::now() + grace;
         let in_time = tokio::time::timeout(grace, self.in_flight.empty()).await.is_ok();
-        let versions: Vec<_> = self.models().into_iter().flat_map(|(_, m)| m.versions).collect();
-        for version in &versions {
-            version.close();
-        }
-        self.workshop.close();
+        let versions = self.close_all();
         if !in_time {
             return Err(self.in_flight());
         }
@@ -443,9 +457,26 @@ impl Engine {
         }
     }
 
+    fn close_all(&self) -> Vec<Arc<ModelVersion>> {
+        let versions: Vec<_> = self.models().into_iter().flat_map(|(_, m)| m.versions).collect();
+        for version in &versions {
+            version.close();
+        }
+        versions
+    }
+
     /// Removes the unpacked archives, once nothing is to be loaded again.
     pub fn remove_files(&self) {
         self.work_dir.remove();
+    }
+}
+
+impl Drop for Engine {
+    /// Its threads end by themselves once they have done what they do now.
+    fn drop(&mut self) {
+        self.close_all();
+        // Not before: until the end of an engine a worker that hangs is given up.
+        self.workshop.close();
     }
 }
 

@@ -215,12 +215,13 @@ impl Shared {
     }
 }
 
-/// What is told of a panic: the stage and the panic's own words.
+/// What is told of a panic: the stage and the first line of the panic's own words.
 pub(crate) fn panicked(stage: &str, panic: &(dyn std::any::Any + Send)) -> Error {
     let words = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .and_then(|words| words.lines().next())
         .unwrap_or("no message");
     Error::new(ErrorCode::PredictionFailed, format!("the handler panicked in {stage}: {words}"))
 }

@@ -19,6 +19,11 @@ pub struct ModelEntry {
 }
 
 impl ModelEntry {
+    /// A model of this version alone.
+    fn of(version: Arc<ModelVersion>) -> Self {
+        Self { default: Arc::clone(&version), versions: vec![version] }
+    }
+
     fn find(&self, version: &str) -> Option<&Arc<ModelVersion>> {
         self.versions.iter().find(|known| known.version() == version)
     }
@@ -33,11 +38,7 @@ impl Registry {
         let mut models = self.0.write();
         match models.get_mut(version.name()) {
             None => {
-                let entry = ModelEntry {
-                    default: Arc::clone(&version),
-                    versions: vec![Arc::clone(&version)],
-                };
-                models.insert(version.name().to_owned(), entry);
+                models.insert(version.name().to_owned(), ModelEntry::of(version));
             }
             Some(entry) if entry.find(version.version()).is_some() => {
                 return Err(Error::new(
@@ -57,22 +58,21 @@ impl Registry {
     /// Puts a version in the place of the one of the same name and version, in one step; gives that one
     /// out. Where there is none, the version is added.
     pub(crate) fn put(&self, version: Arc<ModelVersion>) -> Option<Arc<ModelVersion>> {
-        {
-            let mut models = self.0.write();
-            if let Some(entry) = models.get_mut(version.name())
-                && let Some(place) =
-                    entry.versions.iter().position(|known| known.version() == version.version())
-            {
-                let old = std::mem::replace(&mut entry.versions[place], Arc::clone(&version));
-                if Arc::ptr_eq(&entry.default, &old) {
-                    entry.default = version;
-                }
-                return Some(old);
-            }
+        let mut models = self.0.write();
+        let Some(entry) = models.get_mut(version.name()) else {
+            models.insert(version.name().to_owned(), ModelEntry::of(version));
+            return None;
+        };
+        let same = |known: &&mut Arc<ModelVersion>| known.version() == version.version();
+        let Some(place) = entry.versions.iter_mut().find(same) else {
+            entry.versions.push(version);
+            return None;
+        };
+        let old = std::mem::replace(place, Arc::clone(&version));
+        if Arc::ptr_eq(&entry.default, &old) {
+            entry.default = version;
         }
-        // Nobody else has that name and version, or had it an instant ago.
-        drop(self.add(version));
-        None
+        Some(old)
     }
 
     /// Takes a version out, the default where none is named.

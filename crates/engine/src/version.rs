@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mar_handler::{Error, ErrorCode, Handler, Request, Result, Runtime};
 use parking_lot::{Condvar, Mutex};
@@ -63,6 +63,8 @@ pub struct ModelVersion {
     url: String,
     archive: PathBuf,
     at_startup: bool,
+    /// How long a request waits while it is opened, and the plan does not say yet.
+    startup_timeout: Duration,
     state: watch::Sender<VersionState>,
     pub(crate) queue: Arc<JobQueue>,
     events: Arc<dyn VersionEvents>,
@@ -98,6 +100,7 @@ pub(crate) struct Identity {
     pub(crate) url: String,
     pub(crate) archive: PathBuf,
     pub(crate) at_startup: bool,
+    pub(crate) startup_timeout: Duration,
 }
 
 /// Counts one request in its version's events, from its arrival to its end.
@@ -117,13 +120,14 @@ impl ModelVersion {
         events: Arc<dyn VersionEvents>,
         workshop: Arc<Workshop>,
     ) -> Self {
-        let Identity { name, version, url, archive, at_startup } = identity;
+        let Identity { name, version, url, archive, at_startup, startup_timeout } = identity;
         Self {
             name,
             version,
             url,
             archive,
             at_startup,
+            startup_timeout,
             state: watch::Sender::new(VersionState::Loading),
             queue: JobQueue::new(rules),
             events,
@@ -291,7 +295,7 @@ impl ModelVersion {
         response
     }
 
-    fn response_timeout(&self) -> std::time::Duration {
+    fn response_timeout(&self) -> Duration {
         self.plan().map(|plan| plan.response_timeout).unwrap_or_default()
     }
 
@@ -344,11 +348,18 @@ impl ModelVersion {
 
     /// What the version is made of, once it is loaded.
     async fn opened(&self) -> Result<Arc<Loaded>> {
+        let begun = Instant::now();
         let mut states = self.state.subscribe();
-        let state = states
-            .wait_for(|state| *state != VersionState::Loading)
-            .await
-            .map_or(VersionState::Unloaded, |state| state.clone());
+        let state = loop {
+            let limit = self.plan().map_or(self.startup_timeout, |plan| plan.startup_timeout);
+            let loaded = states.wait_for(|state| *state != VersionState::Loading);
+            match timeout_at((begun + limit).into(), loaded).await {
+                Ok(state) => break state.map_or(VersionState::Unloaded, |state| state.clone()),
+                // Meanwhile it may be known to take longer.
+                Err(_) if self.plan().is_some_and(|plan| plan.startup_timeout > limit) => {}
+                Err(_) => return Err(self.still_loading(limit)),
+            }
+        };
         match (state, self.loaded.get()) {
             (VersionState::Failed(reason), _) => Err(Error::new(
                 ErrorCode::Unavailable,
@@ -361,6 +372,16 @@ impl ModelVersion {
             (_, Some(loaded)) => Ok(Arc::clone(loaded)),
             (_, None) => Err(self.going_away()),
         }
+    }
+
+    fn still_loading(&self, waited: Duration) -> Error {
+        let message = format!(
+            "model \"{}\" version \"{}\" is still loading after {} s (startupTimeout); send again later",
+            self.name,
+            self.version,
+            waited.as_secs_f32()
+        );
+        Error::new(ErrorCode::Overloaded, message)
     }
 
     pub(crate) fn going_away(&self) -> Error {
@@ -430,5 +451,37 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.timing.total = self.arrived.elapsed();
         self.version.events.finished(self.named, self.outcome, &self.timing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchPolicy;
+    use crate::events::NoEvents;
+
+    #[tokio::test]
+    async fn a_request_to_a_version_that_never_opens_is_answered() {
+        let policy = BatchPolicy { max_size: 1, max_delay: Duration::ZERO };
+        let rules = QueueRules { capacity: 1, policy, idle_only: false };
+        let identity = Identity {
+            name: "m".into(),
+            version: "1".into(),
+            url: String::new(),
+            archive: PathBuf::new(),
+            at_startup: false,
+            startup_timeout: Duration::from_millis(20),
+        };
+        let workshop = Workshop::open(1, Duration::ZERO).unwrap();
+        let version = ModelVersion::loading(identity, rules, Arc::new(NoEvents), workshop);
+        let pool = CpuPool::new(1).unwrap();
+        let slot = version.reserve().unwrap().unwrap();
+        let answer = version.predict(slot, &pool, Request::default(), false);
+        let error =
+            tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Overloaded);
+        assert!(error.message().contains("still loading after 0.02 s"), "{error}");
+        assert!(version.reserve().unwrap().is_ok(), "its place is free again");
+        version.workshop.close();
     }
 }

@@ -203,7 +203,9 @@ impl Handler for Echo {
             #[serde(default)]
             prefix: String,
         }
-        Ok(Self { prefix: context.settings::<Settings>()?.prefix })
+        let prefix = context.settings::<Settings>()?.prefix;
+        assert_ne!(prefix, "panic in initialize", "a label of lead");
+        Ok(Self { prefix })
     }
 
     fn describe(&self) -> Map<String, Value> {

@@ -158,6 +158,7 @@ impl Bench {
             url: String::new(),
             archive: "".into(),
             at_startup: false,
+            startup_timeout: LONG,
         };
         let workshop = Workshop::open(1, Duration::from_millis(1)).unwrap();
         let version =
@@ -231,6 +232,13 @@ impl Bench {
     /// Gives up whoever should be back within the next hours.
     pub(super) fn give_up_all(&self) {
         self.version.give_up_overdue(Instant::now() + Duration::from_hours(9));
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.version.close();
+        self.version.workshop.close();
     }
 }
 

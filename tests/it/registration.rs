@@ -285,9 +285,12 @@ fn a_model_registered_without_waiting_is_there_at_once_and_tells_how_it_fares() 
     while !matches!(server.state("broken"), VersionState::Failed(_)) {
         std::thread::yield_now();
     }
-    let described = &get(&server.management("/models/broken")).json()[0];
-    assert_eq!(described["reason"], "the weights are broken");
-    assert!(described["workers"][0]["state"].as_str().unwrap().starts_with("BACKING_OFF"));
+    // Now and then it is in the midst of another attempt.
+    let described = || get(&server.management("/models/broken")).json()[0].take();
+    while !described()["workers"][0]["state"].as_str().unwrap().starts_with("BACKING_OFF") {
+        std::thread::yield_now();
+    }
+    assert_eq!(described()["reason"], "the weights are broken");
 }
 
 #[test]

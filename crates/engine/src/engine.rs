@@ -265,9 +265,8 @@ impl Engine {
     /// Undoes a registration.
     fn discard(&self, version: &Arc<ModelVersion>) {
         self.registry.forget(version);
+        // Nobody waits here for workers that still load.
         version.close();
-        // Workers that still load are given up by the watch; nobody waits for them here.
-        version.ended_within(Duration::ZERO);
         if let Some(folder) = version.folder() {
             remove_folder(&folder);
         }

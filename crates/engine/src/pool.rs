@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use mar_handler::{Error, ErrorCode, Result};
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout_at;
 
 /// Threads given up at most; beyond that, work waits for the threads that are left.
 const MOST_STUCK: usize = 64;
@@ -47,15 +48,23 @@ impl fmt::Debug for State {
     }
 }
 
+/// How far a task is.
+#[derive(Default)]
+struct Progress {
+    state: AtomicU8,
+    /// Hears of the end.
+    ended: Notify,
+}
+
 struct Task {
-    progress: Arc<AtomicU8>,
+    progress: Arc<Progress>,
     work: Box<dyn FnOnce() + Send>,
 }
 
 /// Sees to it that a thread which does not end in time is given up, whether or not its client still waits.
 struct Watch {
     shared: Arc<Shared>,
-    progress: Arc<AtomicU8>,
+    progress: Arc<Progress>,
     deadline: Instant,
     watching: bool,
 }
@@ -85,7 +94,7 @@ impl CpuPool {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, receiver) = oneshot::channel();
-        let progress = Arc::new(AtomicU8::new(WAITING));
+        let progress = Arc::<Progress>::default();
         let work = move || {
             if reply.is_closed() {
                 return;
@@ -102,7 +111,7 @@ impl CpuPool {
         };
         let begun = Instant::now();
         self.0.push(Task { progress, work: Box::new(work) });
-        let answer = tokio::time::timeout_at(deadline.into(), receiver).await;
+        let answer = timeout_at(deadline.into(), receiver).await;
         watch.watching = false;
         match answer {
             Ok(answer) => answer.unwrap_or_else(|_| {
@@ -115,7 +124,7 @@ impl CpuPool {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if !self.watching || self.progress.load(Ordering::Acquire) == DONE {
+        if !self.watching || self.progress.state.load(Ordering::Acquire) == DONE {
             return;
         }
         // The client has gone. Its work may hang all the same, and nobody else would see it.
@@ -123,8 +132,9 @@ impl Drop for Watch {
             let (shared, progress) = (Arc::clone(&self.shared), Arc::clone(&self.progress));
             let deadline = self.deadline;
             runtime.spawn(async move {
-                tokio::time::sleep_until(deadline.into()).await;
-                shared.give_up(&progress);
+                if timeout_at(deadline.into(), progress.ended.notified()).await.is_err() {
+                    shared.give_up(&progress);
+                }
             });
         }
     }
@@ -157,10 +167,12 @@ impl Shared {
 
     fn serve(&self) {
         while let Some(task) = self.next() {
-            task.progress.store(RUNNING, Ordering::Release);
+            task.progress.state.store(RUNNING, Ordering::Release);
             // Work that nobody waits for is dropped there, with whatever it holds.
             drop(catch_unwind(AssertUnwindSafe(task.work)));
-            if task.progress.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
+            let before = task.progress.state.swap(DONE, Ordering::AcqRel);
+            task.progress.ended.notify_one();
+            if before == GIVEN_UP {
                 let mut state = self.state.lock();
                 state.stuck -= 1;
                 if state.threads >= state.size {
@@ -186,9 +198,9 @@ impl Shared {
     }
 
     /// What is told of work that did not end in time. Where a thread hangs in it, that is given up.
-    fn too_late(self: &Arc<Self>, progress: &AtomicU8, stage: &str, after: Duration) -> Error {
+    fn too_late(self: &Arc<Self>, progress: &Progress, stage: &str, after: Duration) -> Error {
         let after = after.as_secs_f32();
-        if progress.load(Ordering::Acquire) == WAITING {
+        if progress.state.load(Ordering::Acquire) == WAITING {
             let message = format!("no thread was free for {stage} within {after:.1} s; send later");
             return Error::new(ErrorCode::Overloaded, message);
         }
@@ -198,10 +210,11 @@ impl Shared {
     }
 
     /// Puts another thread in the place of the one that hangs, if one does.
-    fn give_up(self: &Arc<Self>, progress: &AtomicU8) {
+    fn give_up(self: &Arc<Self>, progress: &Progress) {
         let mut state = self.state.lock();
         let hangs = state.stuck < MOST_STUCK
             && progress
+                .state
                 .compare_exchange(RUNNING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok();
         if hangs {
@@ -332,6 +345,27 @@ mod tests {
         tokio::time::sleep_until((soon + Duration::from_millis(50)).into()).await;
         let state = pool.0.state.lock();
         assert_eq!((state.made, state.stuck), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_abandoned_work_once_it_ends() {
+        let pool = CpuPool::new(1).unwrap();
+        let before = Arc::strong_count(&pool.0);
+        let (hold, held) = mpsc::channel::<()>();
+        let mut slow = Box::pin(pool.run("preprocess", later(), move || {
+            held.recv().unwrap_err();
+            Ok(())
+        }));
+        assert!(futures_poll(slow.as_mut()).is_pending());
+        drop(slow);
+        assert_eq!(Arc::strong_count(&pool.0), before + 1, "somebody watches");
+        drop(hold);
+        pool.run("preprocess", later(), || Ok(())).await.unwrap();
+        let over = later();
+        while Arc::strong_count(&pool.0) > before {
+            assert!(Instant::now() < over, "and goes on watching");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -72,15 +72,13 @@ fn a_load_that_hangs_holds_up_no_other() {
         "who waits is not late"
     );
     bench.give_up_all();
-    let next = bench.load();
-    assert_ne!(next.thread, hung.thread);
-    next.end(Do::Well);
+    bench.load().end(Do::Well);
     until(|| bench.states().contains(&WorkerState::Ready));
     // It comes back with weights that nobody wants any more.
     hung.end(Do::Well);
     bench.load().end(Do::Well);
     until(|| bench.states() == [WorkerState::Ready; 2]);
-    assert_eq!(bench.version.crew.lock().given_up, 0);
+    until(|| bench.version.crew.lock().given_up == 0);
 }
 
 #[test]

@@ -260,4 +260,6 @@ impl ModelVersion {
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod tests;

@@ -10,9 +10,9 @@ use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     CACHE_CONTROL, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
 };
-use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::http::{ConnectionType, StatusCode, Uri};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
+use actix_web::{HttpMessage, HttpRequest, web};
 use mar_engine::Timing;
 use uuid::Uuid;
 
@@ -25,7 +25,14 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The server's identifier of a request: made afresh for each, whatever the client sent.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) String);
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    /// The identifier of a request; empty before it has one.
+    pub(crate) fn of(request: &HttpRequest) -> String {
+        request.extensions().get::<Self>().map(|id| id.0.clone()).unwrap_or_default()
+    }
+}
 
 /// The model that a request turned out to be for. Put into its extensions, it is in the log's line.
 #[derive(Clone, Debug)]
@@ -72,6 +79,7 @@ pub(crate) async fn every_response(
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let uri = request.uri().clone();
+    let upgrade = request.head().upgrade();
     let version = request.version();
     let peer = request.peer_addr();
     let shared = request.app_data::<web::Data<Shared>>().cloned();
@@ -84,8 +92,9 @@ pub(crate) async fn every_response(
         let cors = shared.as_ref().map(|shared| &shared.cors);
         set_headers(response.headers_mut(), &id, cors, timing.as_ref());
     }
-    // An answer that is an error ends the connection, as TorchServe's does.
-    if status.as_u16() >= 400 || draining {
+    // An answer that is an error ends the connection, as TorchServe's does. So does one to a client that
+    // offered another protocol, as Java's does: actix would close the connection and not say so.
+    if status.as_u16() >= 400 || draining || upgrade {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if let Some(shared) = shared {
@@ -97,7 +106,7 @@ pub(crate) async fn every_response(
     logging::Access {
         method: method.as_str(),
         // A quote would end the request in the line before its time.
-        path: &uri.to_string().replace('"', "%22"),
+        path: &path(&uri).replace('"', "%22"),
         protocol: &format!("{version:?}"),
         status: status.as_u16(),
         duration: start.elapsed(),
@@ -108,6 +117,11 @@ pub(crate) async fn every_response(
     .log();
     drop(extensions);
     Ok(response)
+}
+
+/// What was asked for: HTTP/2 and proxies have the address before it, which belongs to the client's view.
+fn path(uri: &Uri) -> String {
+    uri.path_and_query().map_or_else(|| uri.to_string(), ToString::to_string)
 }
 
 fn set_headers(
@@ -184,6 +198,14 @@ mod tests {
         let error = CorsHeaders::new(&cors("a\r\nx: y")).unwrap_err().to_string();
         assert!(error.contains("cors_allowed_origin"), "{error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_told_without_the_address_before_it() {
+        for uri in ["/a/b?c=d", "https://127.0.0.1:8443/a/b?c=d"] {
+            assert_eq!(path(&uri.parse().unwrap()), "/a/b?c=d");
+        }
+        assert_eq!(path(&"host:1".parse().unwrap()), "host:1");
     }
 
     #[test]

@@ -104,6 +104,7 @@ pub(crate) fn answer(
             // Innermost first: the path is trimmed before its key is asked for and it is matched, and
             // the headers that every answer has are added last.
             .wrap(from_fn(key::asked_for))
+            .wrap(from_fn(unread::held))
             .wrap(NormalizePath::new(TrailingSlash::Trim))
             .wrap(from_fn(common::every_response))
             .configure(|config| mount(config, &shared.surfaces))

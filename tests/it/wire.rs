@@ -56,7 +56,7 @@ fn upload_without_end(address: &str, request_line: &str) -> String {
 #[test]
 fn an_upload_that_is_refused_early_is_not_read_to_its_end() {
     let (_store, server) = serving();
-    for (request_line, status) in [
+    let inference = [
         ("POST /predictions/nothing", "404"),
         ("POST /predictions/m/9", "404"),
         ("POST /predictions/m", "413"),
@@ -68,12 +68,8 @@ fn an_upload_that_is_refused_early_is_not_read_to_its_end() {
         ("POST /v1/models/m", "405"),
         ("POST /predictions/%ff", "400"),
         ("POST /ping", "200"),
-    ] {
-        let answer = upload_without_end(server.inference_address(), request_line);
-        assert_eq!(answer, format!("HTTP/1.1 {status}"), "{request_line}");
-    }
-    let management = server.management("");
-    for (request_line, status) in [
+    ];
+    let management = [
         ("PATCH /models", "405"),
         ("POST /models", "413"),
         ("POST /models?url=m.mar", "413"),
@@ -81,10 +77,20 @@ fn an_upload_that_is_refused_early_is_not_read_to_its_end() {
         ("PUT /models/nothing", "404"),
         ("GET /models", "200"),
         ("POST /nothing", "404"),
-    ] {
-        let answer = upload_without_end(management.trim_start_matches("http://"), request_line);
-        assert_eq!(answer, format!("HTTP/1.1 {status}"), "{request_line}");
-    }
+    ];
+    let managed = server.management("");
+    let managed = managed.trim_start_matches("http://");
+    let inference = inference.map(|asked| (server.inference_address(), asked));
+    let all = inference.into_iter().chain(management.map(|asked| (managed, asked)));
+    // Side by side: the server goes on reading for a second before it closes such a connection.
+    std::thread::scope(|scope| {
+        for (address, (request_line, status)) in all {
+            scope.spawn(move || {
+                let answer = upload_without_end(address, request_line);
+                assert_eq!(answer, format!("HTTP/1.1 {status}"), "{request_line}");
+            });
+        }
+    });
     assert_eq!(get(&server.inference("/ping")).status, 200);
 }
 

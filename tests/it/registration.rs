@@ -178,6 +178,23 @@ fn numbers_that_do_not_parse_are_defaults_and_other_bad_values_are_named() {
 }
 
 #[test]
+fn a_model_may_have_any_name() {
+    let store = Store::new();
+    store.fake("m", "1.0", "echo");
+    let (server, _control) = TestServer::managed(&store);
+    let encoded = "a%2Fb%20%22c%22%0A%5C";
+    let query = format!("url=m-1.0&initial_workers=1&model_name={encoded}");
+    assert_eq!(register(&server, &query).status, 200);
+    let described = get(&server.management(&format!("/models/{encoded}"))).json();
+    assert_eq!(described[0]["modelName"], "a/b \"c\"\n\\");
+    // Prometheus' text format: a backslash, a quote and a line feed are escaped in a label's value.
+    let page = get(&format!("{}/metrics", server.metrics().unwrap()));
+    let label = r#"{model_name="a/b \"c\"\n\\",model_version="1.0",}"#;
+    assert!(page.text().contains(&format!("marserve_queue_depth{label} 0.0\n")), "{label}");
+    assert_eq!(delete(&server.management(&format!("/models/{encoded}"))).status, 200);
+}
+
+#[test]
 fn parameters_may_come_as_json() {
     let store = Store::new();
     store.fake("m", "1.0", "echo");

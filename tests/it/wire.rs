@@ -223,3 +223,39 @@ fn a_length_over_the_limit_is_refused_before_the_body_comes() {
     assert!(refusal.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(refusal.contains("connection: close\r\n"), "{answer}");
 }
+
+#[test]
+fn an_error_is_torchserves_json_to_the_byte_and_ends_the_connection() {
+    let (_store, server) = serving();
+    let answer =
+        exchange(server.inference_address(), b"GET /predictions HTTP/1.1\r\nhost: h\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("connection: close"), "{head}");
+    let message = "nothing at /predictions; GET /api-description tells the paths of this address";
+    assert_eq!(
+        body,
+        format!(
+            "{{\n  \"code\": 404,\n  \"type\": \"ResourceNotFoundException\",\n  \"message\": \"{message}\"\n}}\n"
+        )
+    );
+    // A failure that the handler made itself ends it too.
+    let sent = b"POST /predictions/m HTTP/1.1\r\nhost: h\r\ncontent-length: 11\r\n\r\nbe a teapot";
+    let answer = exchange(server.inference_address(), sent);
+    assert!(answer.starts_with("HTTP/1.1 418 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+#[test]
+fn nothing_is_unpacked_or_compressed() {
+    let (_store, server) = serving();
+    let packed = "\u{1f}\u{1}packed";
+    let sent = format!(
+        "POST /predictions/m HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-encoding: gzip\r\n\
+         accept-encoding: gzip, br\r\ncontent-length: {}\r\n\r\n{packed}",
+        packed.len()
+    );
+    let answer = exchange(server.inference_address(), sent.as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("encoding"), "{head}");
+    assert_eq!(body, packed);
+}

@@ -4,6 +4,7 @@
 //! and the other forms at the line's end. The line of each request has the target `access`, the figures have
 //! `metrics`, so that `RUST_LOG` can leave either out.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
@@ -20,15 +21,29 @@ use crate::settings::LogFormat;
 /// The target of the line of each request.
 const ACCESS: &str = "access";
 
+/// The target of panics.
+const PANIC: &str = "panic";
+
 /// Where actix tells of requests that do not parse, as errors.
 const PARSER: &str = "actix_http::h1::dispatcher";
 
 /// What is logged where `RUST_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info,actix_server=warn";
 
-/// Installs the logger, which writes to standard error.
+/// Installs the logger, which writes to standard error, and has panics told by it too: a record like any
+/// other, with a backtrace where `RUST_BACKTRACE` asks for one.
 pub(crate) fn init(format: LogFormat) {
     builder(format).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let backtrace = Backtrace::capture();
+        let backtrace = match backtrace.status() {
+            BacktraceStatus::Captured => format!("\n{backtrace}"),
+            _ => String::new(),
+        };
+        log::error!(target: PANIC, "thread {thread} {panic}{backtrace}");
+    }));
 }
 
 fn builder(format: LogFormat) -> Builder {

@@ -200,16 +200,17 @@ fn a_real_start_says_the_same_and_checks_before_it_does_anything() {
     assert!(!place.path("logs").exists(), "nothing is written");
 }
 
-/// Starts a server until it says so, and ends it; its log is in `err`.
+/// Starts a server until it says so, and ends it; what it said is in `out`, its log in `err`.
 fn started(mut command: Command) -> Checked {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = command.spawn().unwrap();
-    let said = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let started = said.into_iter().any(|line| line == "Model server started.");
+    let mut out = String::new();
+    let mut said = BufReader::new(server.stdout.take().unwrap());
+    while !out.ends_with("Model server started.\n") && said.read_line(&mut out).unwrap() > 0 {}
     kill_process(Pid::from_child(&server), Signal::TERM).ok();
     let checked = Checked::of(&server.wait_with_output().unwrap());
-    assert!(started && checked.status == Some(0), "{}", checked.err);
-    checked
+    assert!(out.ends_with("started.\n") && checked.status == Some(0), "{}", checked.err);
+    Checked { out, ..checked }
 }
 
 /// The address of everything, on any free port.
@@ -243,6 +244,18 @@ fn every_line_of_a_log_in_json_is_json_even_of_a_start_that_fails() {
     let Checked { status, err, .. } = Checked::of(&command.output().unwrap());
     assert_eq!(status, Some(1), "{err}");
     told(&err, "ERROR", &format!("cannot listen on http://{address}"));
+}
+
+#[test]
+fn a_model_that_did_not_load_is_tried_again_by_the_next_start() {
+    let place = Place::with(FREE);
+    // Read where neither variable nor flag names a file, and no snapshot is there.
+    place.write("store/m.mar", "no archive");
+    let first = started(place.command(&["--foreground", "--models", "m.mar,gone.mar"]));
+    assert_eq!(first.out.matches("FAILED").count(), 2, "{}", first.out);
+    let next = started(place.command(&["--foreground"]));
+    assert!(next.out.contains("│ m ") && next.out.contains("FAILED"), "{}", next.out);
+    assert!(!next.out.contains("gone"), "{}", next.out);
 }
 
 #[test]

@@ -47,13 +47,14 @@ impl Parameters {
         self.values.get(name).map(String::as_str)
     }
 
-    /// A number; `None` where it is missing, or does not parse, which is logged.
+    /// A number; `None` where it is missing, or does not parse, which is logged. One of more than 32 bits
+    /// does not, as in TorchServe: as seconds, it would lie beyond what a clock can tell.
     pub(super) fn number(&self, name: &str) -> Option<i64> {
         let text = self.text(name)?;
-        let number = text.trim().parse().ok();
+        let number = text.trim().parse::<i32>().ok().map(i64::from);
         if number.is_none() {
             let request_id = self.request_id.as_str();
-            log::warn!(request_id; "{name} is {text:?}, which is no whole number; its default is taken");
+            log::warn!(request_id; "{name} is {text:?}, which is no whole number of 32 bits; its default is taken");
         }
         number
     }

@@ -78,8 +78,8 @@ class Server:
         self.log = Path(self.temp.name) / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [binary("marserve"), "--foreground", "--ncs", "--model-store", store, "--models", *models,
-                 "--inference-address", FREE, "--management-address", FREE, "--metrics-address", FREE, *flags],
+                [binary("marserve"), "--foreground", "--ncs", "--model-store", store,
+                 *(["--models", *models] if models else []), "--inference-address", FREE, "--management-address", FREE, "--metrics-address", FREE, *flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
             )
         self.said = []

@@ -1,9 +1,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder with a model store and, beside it, whatever a test configures.
@@ -198,22 +200,62 @@ fn a_real_start_says_the_same_and_checks_before_it_does_anything() {
     assert!(!place.path("logs").exists(), "nothing is written");
 }
 
-#[test]
-fn a_server_that_starts_tells_once_what_is_not_used() {
-    let free = "http://127.0.0.1:0";
-    let place = Place::with(&format!(
-        "inference_address={free}\nmanagement_address={free}\nmetrics_address={free}\nvmargs=-Xmx1g"
-    ));
-    let mut command = place.command(&["--foreground", "--ncs"]);
+/// Starts a server until it says so, and ends it; what it said is in `out`, its log in `err`.
+fn started(mut command: Command) -> Checked {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = command.spawn().unwrap();
-    let said = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let started = said.into_iter().any(|line| line == "Model server started.");
+    let mut out = String::new();
+    let mut said = BufReader::new(server.stdout.take().unwrap());
+    while !out.ends_with("Model server started.\n") && said.read_line(&mut out).unwrap() > 0 {}
     kill_process(Pid::from_child(&server), Signal::TERM).ok();
-    let Checked { status, err, .. } = Checked::of(&server.wait_with_output().unwrap());
-    assert!(started && status == Some(0), "{err}");
-    let warning = "warning: not used: vmargs (config.properties:4): there is no JVM";
+    let checked = Checked::of(&server.wait_with_output().unwrap());
+    assert!(out.ends_with("started.\n") && checked.status == Some(0), "{}", checked.err);
+    Checked { out, ..checked }
+}
+
+/// The address of everything, on any free port.
+const FREE: &str = "inference_address=http://127.0.0.1:0\n\
+    management_address=http://127.0.0.1:0\nmetrics_address=http://127.0.0.1:0";
+
+#[test]
+fn a_server_that_starts_tells_once_what_is_not_used() {
+    let place = Place::with(&format!("{FREE}\nvmargs=-Xmx1g"));
+    let Checked { err, .. } = started(place.command(&["--foreground", "--ncs"]));
+    let warning = "not used: vmargs (config.properties:4): there is no JVM";
     assert_eq!(err.matches(warning).count(), 1, "{err}");
+}
+
+#[test]
+fn every_line_of_a_log_in_json_is_json_even_of_a_start_that_fails() {
+    let place = Place::with(&format!("{FREE}\nvmargs=-Xmx1g\nlog_format=json"));
+    let told = |err: &str, level: &str, words: &str| {
+        let mut lines = err.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            (line["level"].clone(), line["message"].as_str().unwrap().to_owned())
+        });
+        assert!(lines.any(|(at, message)| at == level && message.contains(words)), "{err}");
+    };
+    let Checked { err, .. } = started(place.command(&["--foreground", "--ncs"]));
+    told(&err, "WARN", "not used: vmargs");
+    told(&err, "INFO", "stopped");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = place.command(&["--foreground", "--ncs", "--inference-address", &address]);
+    let Checked { status, err, .. } = Checked::of(&command.output().unwrap());
+    assert_eq!(status, Some(1), "{err}");
+    told(&err, "ERROR", &format!("cannot listen on http://{address}"));
+}
+
+#[test]
+fn a_model_that_did_not_load_is_tried_again_by_the_next_start() {
+    let place = Place::with(FREE);
+    // Read where neither variable nor flag names a file, and no snapshot is there.
+    place.write("store/m.mar", "no archive");
+    let first = started(place.command(&["--foreground", "--models", "m.mar,gone.mar"]));
+    assert_eq!(first.out.matches("FAILED").count(), 2, "{}", first.out);
+    let next = started(place.command(&["--foreground"]));
+    assert!(next.out.contains("│ m ") && next.out.contains("FAILED"), "{}", next.out);
+    assert!(!next.out.contains("gone"), "{}", next.out);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use mar_server::{Envelope, Settings};
 use serde_json::{Value, json};
 
 use crate::support::fake::Control;
-use crate::support::http::{Answer, agent, answer, post};
+use crate::support::http::{Answer, agent, answer, get, post};
 use crate::support::server::{TestServer, settings};
 use crate::support::store::Store;
 
@@ -45,6 +45,31 @@ fn a_body_of_curls_default_type_is_taken_too() {
     let typed = agent().post(url).header("content-type", "application/x-www-form-urlencoded");
     // "MTI=" is "12".
     assert_eq!(answer(typed.send(body)).json(), json!({ "predictions": [12] }));
+}
+
+#[test]
+fn both_ports_tell_whether_a_model_is_ready() {
+    let store = Store::new();
+    let (good, bad) = (store.fake("good", "1.0", "echo"), store.fake("bad", "1.0", "broken"));
+    let (server, _control) = TestServer::fake(&[&good, &bad]);
+    for address in [server.inference(""), server.management("")] {
+        let ready = |name: &str| get(&format!("{address}/v1/models/{name}"));
+        for (name, is) in [("good", true), ("bad", false)] {
+            let told = ready(name);
+            assert_eq!((told.status, told.json()), (200, json!({"name": name, "ready": is})));
+        }
+        assert_eq!(ready("none").error().1, "ModelNotFoundException");
+        let posted = post(&format!("{address}/v1/models/good"), b"x");
+        assert_eq!(posted.error().1, "MethodNotAllowedException");
+    }
+}
+
+#[test]
+fn the_slowest_instance_stands_for_where_the_time_went() {
+    let (_store, server, _control) = serving(settings(), "echo");
+    let answer = ask(&server, "/v1/models/m:predict", r#"{"instances": ["a", "b", "c"]}"#);
+    let timing = answer.header("server-timing").unwrap();
+    assert!(timing.starts_with("queue;dur=") && timing.contains(", total;dur="), "{timing}");
 }
 
 #[test]

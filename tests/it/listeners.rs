@@ -49,6 +49,17 @@ fn three_addresses_answer_each_its_own_paths() {
 }
 
 #[test]
+fn a_path_of_another_address_is_told_which() {
+    let (_store, server) = serve(settings());
+    let told = |url: &str| get(url).error().2;
+    assert!(told(&server.inference("/models")).ends_with("that is a path of management_address"));
+    assert!(told(&server.management("/ping")).ends_with("that is a path of inference_address"));
+    let metrics = told(&server.inference("/metrics"));
+    assert!(metrics.contains("metrics_address, where enable_metrics_api is on"), "{metrics}");
+    assert!(told(&server.inference("/nothing")).contains("/api-description"));
+}
+
+#[test]
 fn metrics_that_are_off_have_no_address() {
     let mut settings = settings();
     settings.measuring.endpoint = false;

@@ -115,6 +115,19 @@ fn a_failure_is_logged_with_the_requests_identifier() {
 }
 
 #[test]
+fn a_parameter_that_is_not_taken_is_told_with_the_requests_identifier() {
+    heard();
+    let (server, _control) = TestServer::fake(&[]);
+    let answer = get(&server.management("/models?limit=many"));
+    let lines = holding(id(&answer));
+    let warning = lines.iter().find(|lines| lines.target != "access").unwrap();
+    assert!(
+        warning.text.contains("limit is \"many\", which is no whole number of 32 bits"),
+        "{warning:?}"
+    );
+}
+
+#[test]
 fn a_path_cannot_end_its_quotes() {
     heard();
     let (server, _control) = TestServer::fake(&[]);

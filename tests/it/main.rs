@@ -56,3 +56,5 @@ mod tidy;
 mod torch;
 /// Versions side by side: switching, draining, replacing.
 mod versions;
+/// Requests that are no HTTP, or hardly: bytes on the wire.
+mod wire;

@@ -57,6 +57,29 @@ fn what_is_not_there_is_404_and_what_is_not_allowed_405() {
 }
 
 #[test]
+fn of_a_parameter_that_is_given_twice_the_last_counts() {
+    let store = Store::new();
+    let archives = ["a", "b"].map(|name| store.fake(name, "1.0", "echo"));
+    let paths: Vec<_> = archives.iter().map(std::path::PathBuf::as_path).collect();
+    let (server, _control) = TestServer::fake(&paths);
+    let list = get(&server.management("/models?limit=5&limit=1")).json();
+    assert_eq!(list["models"].as_array().unwrap().len(), 1);
+    let twice = get(&server.management("/models/a?customized=true&customized=false"));
+    assert_eq!((twice.status, twice.json()[0].get("customizedMetadata")), (200, None));
+}
+
+#[test]
+fn what_cannot_be_described_by_its_handler_says_why() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "broken");
+    let (server, _control) = TestServer::fake(&[&archive]);
+    let (code, class, message) = get(&server.management("/models/m?customized=true")).error();
+    assert_eq!((code, class.as_str()), (503, "ServiceUnavailableException"));
+    assert!(message.contains("\"m\" has no worker that could describe it"), "{message}");
+    assert!(message.contains("the weights are broken"), "{message}");
+}
+
+#[test]
 fn the_list_is_sorted_and_paged() {
     let store = Store::new();
     let archives = ["c", "a", "b"].map(|name| store.fake(name, "1.0", "echo"));

@@ -178,6 +178,54 @@ fn numbers_that_do_not_parse_are_defaults_and_other_bad_values_are_named() {
 }
 
 #[test]
+fn no_number_is_too_large_to_be_answered() {
+    let store = Store::new();
+    store.fake("m", "1.0", "echo");
+    let (server, _control) = TestServer::managed(&store);
+    let huge = [i32::MAX.to_string(), i64::MAX.to_string(), "99999999999999999999".to_owned()];
+    for name in ["batch_size", "max_batch_delay", "response_timeout", "startup_timeout"] {
+        for number in &huge {
+            let query = format!("url=m-1.0&initial_workers=1&{name}={number}");
+            let registered = register(&server, &query);
+            assert!([200, 400].contains(&registered.status), "{query}: {}", registered.text());
+            if registered.status == 200 {
+                let described = get(&server.management("/models/m")).json();
+                let answer = post(&server.inference("/predictions/m"), b"x");
+                assert_eq!((answer.status, answer.text()), (200, "x"), "{query} {described}");
+                assert_eq!(delete(&server.management("/models/m")).status, 200);
+            }
+        }
+    }
+    assert_eq!(register(&server, "url=m-1.0").status, 200);
+    for number in &huge {
+        for name in ["min_worker", "max_worker", "number_gpu"] {
+            let scaled = put(&server.management(&format!("/models/m?{name}={number}")));
+            assert!([202, 400].contains(&scaled.status), "{name} {number}: {}", scaled.text());
+        }
+        let list =
+            get(&server.management(&format!("/models?limit={number}&next_page_token={number}")));
+        assert_eq!(list.status, 200);
+    }
+}
+
+#[test]
+fn a_model_may_have_any_name() {
+    let store = Store::new();
+    store.fake("m", "1.0", "echo");
+    let (server, _control) = TestServer::managed(&store);
+    let encoded = "a%2Fb%20%22c%22%0A%5C";
+    let query = format!("url=m-1.0&initial_workers=1&model_name={encoded}");
+    assert_eq!(register(&server, &query).status, 200);
+    let described = get(&server.management(&format!("/models/{encoded}"))).json();
+    assert_eq!(described[0]["modelName"], "a/b \"c\"\n\\");
+    // Prometheus' text format: a backslash, a quote and a line feed are escaped in a label's value.
+    let page = get(&format!("{}/metrics", server.metrics().unwrap()));
+    let label = r#"{model_name="a/b \"c\"\n\\",model_version="1.0",}"#;
+    assert!(page.text().contains(&format!("marserve_queue_depth{label} 0.0\n")), "{label}");
+    assert_eq!(delete(&server.management(&format!("/models/{encoded}"))).status, 200);
+}
+
+#[test]
 fn parameters_may_come_as_json() {
     let store = Store::new();
     store.fake("m", "1.0", "echo");

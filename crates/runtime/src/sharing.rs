@@ -115,6 +115,7 @@ mod tests {
         let fixture =
             |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
         assert!(leaves_itself_alone(&fixture("convolution.pt")));
+        assert!(leaves_itself_alone(&fixture("../../../../examples/street_scenes/fastunet.pt")));
         assert!(!leaves_itself_alone(&fixture("make.py")));
         assert!(!leaves_itself_alone(&fixture("missing.pt")));
     }

@@ -4,6 +4,7 @@
 //! and the other forms at the line's end. The line of each request has the target `access`, the figures have
 //! `metrics`, so that `RUST_LOG` can leave either out.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use env_logger::{Builder, Env};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use log::Record;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
+use log::{Level, Record};
 use serde_json::{Map, json};
 
 use crate::settings::LogFormat;
@@ -20,19 +21,37 @@ use crate::settings::LogFormat;
 /// The target of the line of each request.
 const ACCESS: &str = "access";
 
+/// The target of panics.
+const PANIC: &str = "panic";
+
+/// Where actix tells of requests that do not parse, as errors.
+const PARSER: &str = "actix_http::h1::dispatcher";
+
 /// What is logged where `RUST_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info,actix_server=warn";
 
-/// Installs the logger, which writes to standard error.
+/// Installs the logger, which writes to standard error, and has panics told by it too: a record like any
+/// other, with a backtrace where `RUST_BACKTRACE` asks for one.
 pub(crate) fn init(format: LogFormat) {
     builder(format).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let backtrace = Backtrace::capture();
+        let backtrace = match backtrace.status() {
+            BacktraceStatus::Captured => format!("\n{backtrace}"),
+            _ => String::new(),
+        };
+        log::error!(target: PANIC, "thread {thread} {panic}{backtrace}");
+    }));
 }
 
 fn builder(format: LogFormat) -> Builder {
     let mut builder = Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER));
     builder.format(move |out, record| {
-        let level = out.default_level_style(record.level());
-        let level = format!("{level}{:<5}{level:#}", record.level());
+        let told = level(record);
+        let style = out.default_level_style(told);
+        let level = format!("{style}{told:<5}{style:#}");
         writeln!(out, "{}", line(format, record, Timestamp::now(), &level))
     });
     builder
@@ -70,7 +89,15 @@ impl LogFormat {
     ///
     /// A `main` with a logger of its own writes the server's records by this.
     pub fn line(self, record: &Record<'_>) -> String {
-        line(self, record, Timestamp::now(), &format!("{:<5}", record.level()))
+        line(self, record, Timestamp::now(), &format!("{:<5}", level(record)))
+    }
+}
+
+/// How grave a record is. What a client may cause at will is no error of the server.
+fn level(record: &Record<'_>) -> Level {
+    match record.target() {
+        PARSER => record.level().max(Level::Warn),
+        _ => record.level(),
     }
 }
 
@@ -102,7 +129,7 @@ fn text(record: &Record<'_>) -> String {
 fn json(record: &Record<'_>, at: Timestamp) -> String {
     let mut object = Map::new();
     object.insert("timestamp".into(), json!(format!("{at:.3}")));
-    object.insert("level".into(), json!(record.level().as_str()));
+    object.insert("level".into(), json!(level(record).as_str()));
     object.insert("target".into(), json!(record.target()));
     object.insert("message".into(), json!(record.args().to_string()));
     for (key, value) in pairs(record) {
@@ -128,7 +155,7 @@ fn torchserve(record: &Record<'_>, at: Timestamp, zone: &TimeZone) -> String {
         crate::metrics::LOG_TARGET => format!("{at} - {}", text(record)),
         target => {
             let thread = std::thread::current();
-            let (level, thread) = (record.level(), thread.name().unwrap_or("unnamed").to_owned());
+            let (level, thread) = (level(record), thread.name().unwrap_or("unnamed").to_owned());
             format!("{at} [{level:<5}] {thread} {target} - {}", text(record))
         }
     }
@@ -207,7 +234,7 @@ impl VisitValue<'_> for Found {
 }
 
 /// Text in one line, whatever it holds.
-fn one_line(text: impl Display) -> String {
+pub(crate) fn one_line(text: impl Display) -> String {
     let mut line = String::new();
     for c in text.to_string().chars() {
         if is_unsafe(c) {
@@ -230,7 +257,7 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::tz::{Offset, TimeZone};
-    use log::{Level, Log};
+    use log::Log;
     use parking_lot::Mutex;
 
     use super::*;
@@ -309,6 +336,19 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&json["status"], &json["duration_ms"]), (&json!(503), &json!(12.9)));
         assert_eq!((&json["path"], json.get("model")), (&json!("/predictions/m"), None));
+    }
+
+    #[test]
+    fn what_a_client_causes_at_will_is_no_error() {
+        let record = Record::builder()
+            .args(format_args!("stream error: request parse error: invalid Header provided"))
+            .level(Level::Error)
+            .target(PARSER)
+            .build();
+        let [_, json, torchserve] = lines(&record);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["level"], "WARN");
+        assert!(torchserve.contains(" [WARN ] "), "{torchserve}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mar_engine::{Engine, ModelEntry, ModelVersion, Overrides};
+use mar_engine::{Engine, ModelEntry, ModelVersion, Overrides, VersionState};
 use parking_lot::Mutex;
 
 use crate::settings::models::Models;
@@ -38,7 +38,7 @@ impl Snapshots {
     }
 }
 
-/// Every version whose archive could be opened.
+/// Every version whose archive could be opened, or is there to be tried again.
 fn models(engine: &Engine) -> Models {
     let listed = |model: &ModelEntry| {
         let of_model = model.versions.iter().filter_map(|version| {
@@ -51,11 +51,18 @@ fn models(engine: &Engine) -> Models {
 }
 
 fn listed(version: &ModelVersion, default_version: bool) -> Option<Listed> {
-    let plan = version.plan()?;
+    let mar_name = Some(version.archive().file_name()?.to_string_lossy().into_owned());
+    let Some(plan) = version.plan() else {
+        // One that did not load is tried again by the next start, which reads what it says itself: the
+        // start that first named it is the only one that does. What is not there would end that start.
+        let failed = matches!(version.state(), VersionState::Failed(_));
+        let again = failed && version.archive().exists();
+        return again.then(|| Listed { mar_name, ..Listed::default() });
+    };
     let (min_workers, max_workers) = version.worker_limits();
     Some(Listed {
         default_version,
-        mar_name: Some(version.archive().file_name()?.to_string_lossy().into_owned()),
+        mar_name,
         overrides: Overrides {
             handler: plan.handler.clone(),
             min_workers: Some(min_workers),

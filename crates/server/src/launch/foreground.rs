@@ -14,7 +14,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::report;
 use crate::server::Server;
-use crate::settings::Settings;
+use crate::settings::{Configuration, Settings};
 
 /// What a start or a stop came to.
 enum Ended {
@@ -28,13 +28,28 @@ enum Ended {
 }
 
 /// Serves until a signal ends it. Returns only where the start failed: at its end, the process ends here.
+/// From here on, whatever is said on standard error is a record of the log, in the form asked for.
 pub(super) fn serve(
-    settings: &Settings,
+    configuration: &Configuration,
     handlers: Vec<Registration>,
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> Result<ExitCode> {
     leave_terminal();
-    logging::init(settings.log_format);
+    logging::init(configuration.settings.log_format);
+    for warning in &configuration.warnings {
+        log::warn!("{warning}");
+    }
+    start(&configuration.settings, handlers, runtimes).or_else(|error| {
+        log::error!("{error:#}");
+        Ok(ExitCode::FAILURE)
+    })
+}
+
+fn start(
+    settings: &Settings,
+    handlers: Vec<Registration>,
+    runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
+) -> Result<ExitCode> {
     let pid_file = PidFile::claim()?;
     let metrics = Metrics::new(&settings.measuring)?;
     let events = Arc::<Metrics>::clone(&metrics);

@@ -46,9 +46,7 @@ pub fn run(
         }),
         Action::Foreground => args.configuration(&around).and_then(|configuration| {
             threads::wait_without_spinning(&arguments)?;
-            // On standard error, which is the log of a server in the background.
-            warn(&configuration);
-            foreground::serve(&configuration.settings, handlers, runtimes)
+            foreground::serve(&configuration, handlers, runtimes)
         }),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! An HTTP request's body as the named parts that a handler reads.
 
 use actix_multipart::Multipart;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
@@ -58,14 +59,16 @@ pub(crate) async fn whole_body(
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|reason| {
+            let reason = match reason {
+                PayloadError::Incomplete(_) => {
+                    "the connection ended before it, or a chunk of it is malformed".to_owned()
+                }
+                other => other.to_string(),
+            };
             error::bad_request(&format!("the body did not arrive whole: {reason}"))
         })?;
         if body.len() + chunk.len() > limit {
-            let mut refusal = error::too_large();
-            // Held until the answer is sent: of a body that nobody holds any more, actix would read
-            // on for as long as the client sends, instead of closing the connection.
-            refusal.extensions_mut().insert(payload);
-            return Err(refusal);
+            return Err(error::too_large());
         }
         body.extend_from_slice(&chunk);
     }

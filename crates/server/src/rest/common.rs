@@ -1,22 +1,25 @@
 //! What every response has: TorchServe's headers, its place in the counts, and a line in the log.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     CACHE_CONTROL, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
 };
-use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::http::{ConnectionType, StatusCode, Uri};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
+use actix_web::{HttpMessage, HttpRequest, web};
+use futures_util::FutureExt;
 use mar_engine::Timing;
 use uuid::Uuid;
 
-use super::Shared;
+use super::{Shared, error};
 use crate::logging;
 use crate::settings::Cors;
 
@@ -25,7 +28,14 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The server's identifier of a request: made afresh for each, whatever the client sent.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) String);
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    /// The identifier of a request; empty before it has one.
+    pub(crate) fn of(request: &HttpRequest) -> String {
+        request.extensions().get::<Self>().map(|id| id.0.clone()).unwrap_or_default()
+    }
+}
 
 /// The model that a request turned out to be for. Put into its extensions, it is in the log's line.
 #[derive(Clone, Debug)]
@@ -72,20 +82,29 @@ pub(crate) async fn every_response(
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let uri = request.uri().clone();
+    let upgrade = request.head().upgrade();
     let version = request.version();
     let peer = request.peer_addr();
     let shared = request.app_data::<web::Data<Shared>>().cloned();
     let draining = shared.as_ref().is_some_and(|shared| shared.engine.is_draining());
 
-    let mut response = next.call(request).await?.map_into_boxed_body();
+    let Ok(answered) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
+        return Err(panicked(
+            &id,
+            shared.as_deref().map(AsRef::as_ref),
+            &format!("{method} {}", path(&uri)),
+        ));
+    };
+    let mut response = answered?.map_into_boxed_body();
     let status = response.status();
     let timing = response.response().extensions().get::<Timing>().copied();
     if status != StatusCode::PAYLOAD_TOO_LARGE {
         let cors = shared.as_ref().map(|shared| &shared.cors);
         set_headers(response.headers_mut(), &id, cors, timing.as_ref());
     }
-    // An answer that is an error ends the connection, as TorchServe's does.
-    if status.as_u16() >= 400 || draining {
+    // An answer that is an error ends the connection, as TorchServe's does. So does one to a client that
+    // offered another protocol, as Java's does: actix would close the connection and not say so.
+    if status.as_u16() >= 400 || draining || upgrade {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if let Some(shared) = shared {
@@ -97,7 +116,7 @@ pub(crate) async fn every_response(
     logging::Access {
         method: method.as_str(),
         // A quote would end the request in the line before its time.
-        path: &uri.to_string().replace('"', "%22"),
+        path: &path(&uri).replace('"', "%22"),
         protocol: &format!("{version:?}"),
         status: status.as_u16(),
         duration: start.elapsed(),
@@ -108,6 +127,24 @@ pub(crate) async fn every_response(
     .log();
     drop(extensions);
     Ok(response)
+}
+
+/// Nothing should panic where requests are answered. Where something does, its client is told, instead of
+/// seeing the connection end without a word.
+fn panicked(request_id: &str, shared: Option<&Shared>, asked: &str) -> actix_web::Error {
+    log::error!(request_id; "the server panicked while it answered {asked}");
+    let mut refusal = error::internal("the server panicked; its log says where");
+    set_headers(refusal.headers_mut(), request_id, shared.map(|shared| &shared.cors), None);
+    refusal.head_mut().set_connection_type(ConnectionType::Close);
+    if let Some(shared) = shared {
+        shared.metrics.replied(refusal.status().as_u16());
+    }
+    InternalError::from_response("panicked", refusal).into()
+}
+
+/// What was asked for: HTTP/2 and proxies have the address before it, which belongs to the client's view.
+fn path(uri: &Uri) -> String {
+    uri.path_and_query().map_or_else(|| uri.to_string(), ToString::to_string)
 }
 
 fn set_headers(
@@ -155,6 +192,12 @@ fn server_timing(timing: &Timing) -> String {
 mod tests {
     use std::time::Duration;
 
+    use actix_web::body::to_bytes;
+    use actix_web::dev::Service;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, init_service};
+    use actix_web::{App, HttpResponse};
+
     use super::*;
 
     fn cors(origin: &str) -> Cors {
@@ -184,6 +227,30 @@ mod tests {
         let error = CorsHeaders::new(&cors("a\r\nx: y")).unwrap_err().to_string();
         assert!(error.contains("cors_allowed_origin"), "{error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_told_without_the_address_before_it() {
+        for uri in ["/a/b?c=d", "https://127.0.0.1:8443/a/b?c=d"] {
+            assert_eq!(path(&uri.parse().unwrap()), "/a/b?c=d");
+        }
+        assert_eq!(path(&"host:1".parse().unwrap()), "host:1");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered() {
+        async fn broken() -> HttpResponse {
+            panic!("as asked")
+        }
+        let app = App::new().wrap(from_fn(every_response)).route("/", web::get().to(broken));
+        let app = init_service(app).await;
+        let refused = app.call(TestRequest::get().to_request()).await.unwrap_err();
+        let refused = refused.error_response();
+        assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(refused.headers().contains_key("x-request-id"));
+        let body = to_bytes(refused.into_body()).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "InternalServerException");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use mar_engine::{Error, ErrorCode};
 use serde::Serialize;
 
-use super::json;
+use super::{Shared, json, surface};
 use crate::access::Denied;
 
 /// The body of every error that the server makes.
@@ -96,8 +96,14 @@ pub(crate) fn internal(message: &str) -> HttpResponse {
 
 /// A path that leads nowhere.
 pub(crate) async fn no_such_path(request: HttpRequest) -> HttpResponse {
-    let message =
-        format!("nothing at {}; see the README for the paths of this port", request.path());
+    let shared = request.app_data::<web::Data<Shared>>();
+    let served = shared.map_or(&[][..], |shared| &shared.surfaces);
+    let path = match request.path() {
+        // `CONNECT` has an address and no path.
+        "" => request.uri().to_string(),
+        path => path.to_owned(),
+    };
+    let message = format!("nothing at {path}; {}", surface::advice(&path, served));
     body(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message)
 }
 

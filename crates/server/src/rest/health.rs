@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use mar_engine::{Engine, ModelVersion, VersionState, WorkerState};
 use serde::Serialize;
 
-use super::json;
+use super::{error, json};
 
 #[derive(Debug, Serialize)]
 struct Health {
@@ -84,6 +84,22 @@ pub(super) fn ready(engine: &Engine) -> HttpResponse {
     } else {
         let readiness = Readiness { status: "not ready", reason, models };
         json::response(StatusCode::SERVICE_UNAVAILABLE, &readiness)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ModelReady<'a> {
+    name: &'a str,
+    ready: bool,
+}
+
+/// KServe's question: whether a model's default version has a worker that serves.
+pub(super) fn model_ready(engine: &Engine, name: &str) -> HttpResponse {
+    match engine.version(name, None) {
+        Ok(version) => {
+            json::response(StatusCode::OK, &ModelReady { name, ready: version.is_serving() })
+        }
+        Err(failure) => error::response(&failure),
     }
 }
 

@@ -23,6 +23,8 @@ enum Route {
     Ping,
     Live,
     Ready,
+    /// `/v1/models/{model}`: KServe asks here, TorchServe answers on the management port alone.
+    ModelReady(String),
     Predict(Call),
 }
 
@@ -95,10 +97,10 @@ impl Route {
             ["explanations", model, version, ref rest @ ..] => {
                 call(model, Some(version), rest, Form::Explanations)
             }
-            ["v1", "models", model] => {
-                let (model, form) = verb(model)?;
-                call(model, None, &[], form)
-            }
+            ["v1", "models", model] => match verb(model) {
+                Some((model, form)) => call(model, None, &[], form),
+                None => Self::ModelReady(model.to_owned()),
+            },
             ["v1", "models", model, "versions", version] => {
                 let (version, form) = verb(version)?;
                 call(model, Some(version), &[], form)
@@ -142,6 +144,10 @@ async fn dispatch(
         Some(Route::Ping) => health::ping(&shared.engine),
         Some(Route::Live) => health::live(),
         Some(Route::Ready) => health::ready(&shared.engine),
+        Some(Route::ModelReady(model)) if request.method() == Method::GET => {
+            health::model_ready(&shared.engine, &model)
+        }
+        Some(Route::ModelReady(_)) => error::method_not_allowed(request).await,
         Some(Route::Predict(call)) if options => predictions::describe(&shared, &call, &request),
         Some(Route::Predict(call)) => predictions::predict(&shared, call, &request, payload).await,
         None => error::no_such_path(request).await,
@@ -187,12 +193,12 @@ mod tests {
     #[test]
     fn other_paths_are_the_servers_own_or_lead_nowhere() {
         assert_eq!(Route::of("/"), Some(Route::Root));
+        assert_eq!(Route::of("/v1/models/m"), Some(Route::ModelReady("m".into())));
         assert_eq!(Route::of("/ping/anything"), Some(Route::Ping));
         assert_eq!(Route::of("/api-description/"), Some(Route::ApiDescription));
         for path in [
             "/predictions",
             "/explanations/",
-            "/v1/models/m",
             "/v1/models/m/x:predict",
             "/v1/models/m:predict/x",
             "/models/m/invocations",
@@ -220,6 +226,7 @@ mod tests {
             Route::Predict(Call { form: Form::KServeExplain, .. }) => 8,
             Route::Predict(Call { form: Form::SageMaker, .. }) => 9,
             Route::Predict(Call { form: Form::Legacy, .. }) => 10,
+            Route::ModelReady(_) => 11,
         }
     }
 
@@ -232,6 +239,6 @@ mod tests {
                 None => panic!("{path} is described and leads nowhere"),
             })
             .collect();
-        assert!(described.into_iter().eq(0..=10));
+        assert!(described.into_iter().eq(0..=11));
     }
 }

@@ -7,9 +7,10 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
-use serde::Deserialize;
 
-use super::{Shared, error, surface, unread};
+use super::common::RequestId;
+use super::management::parameters::Parameters;
+use super::{Shared, error, surface};
 use crate::access::{NotRenewed, Surface};
 
 const TOKEN: &str = "/token";
@@ -32,9 +33,7 @@ pub(super) async fn asked_for(
         && let Err(denied) =
             shared.keyring.check(surface, authorization(request.headers()), Timestamp::now())
     {
-        let (request, payload) = request.into_parts();
-        let refusal = unread::answer(error::invalid_key(&denied), payload);
-        return Ok(ServiceResponse::new(request, refusal));
+        return Ok(request.into_response(error::invalid_key(&denied)));
     }
     Ok(next.call(request).await?.map_into_boxed_body())
 }
@@ -51,19 +50,10 @@ pub(super) fn mount(config: &mut web::ServiceConfig) {
     );
 }
 
-#[derive(Debug, Deserialize)]
-struct Renewal {
-    r#type: Option<String>,
-}
-
 /// Writes a fresh token into the key file. The answer does not hold it: who may read the file may know it.
-async fn renew(
-    shared: web::Data<Shared>,
-    asked: web::Query<Renewal>,
-    request: HttpRequest,
-) -> HttpResponse {
+async fn renew(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
     let authorization = authorization(request.headers()).map(<[u8]>::to_vec);
-    let Renewal { r#type: kind } = asked.into_inner();
+    let kind = Parameters::of_query(&request).text("type").map(str::to_owned);
     let renewed = web::block(move || {
         shared.keyring.renew(kind.as_deref(), authorization.as_deref(), Timestamp::now())
     });
@@ -71,7 +61,8 @@ async fn renew(
         Ok(Ok(())) => HttpResponse::build(StatusCode::OK).body("\n"),
         Ok(Err(NotRenewed::Denied(denied))) => error::invalid_key(&denied),
         Ok(Err(NotRenewed::Failed(reason))) => {
-            log::error!("a token was not renewed: {reason:#}");
+            let request_id = RequestId::of(&request);
+            log::error!(request_id = request_id.as_str(); "a token was not renewed: {reason:#}");
             error::internal("the token was not renewed; the server's log says why")
         }
         Err(_) => error::internal("the server is shutting down"),

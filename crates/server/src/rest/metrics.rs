@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Shared;
+use super::common::RequestId;
 
 /// What Prometheus' text format is called.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,7 +20,8 @@ async fn metrics(shared: web::Data<Shared>, request: HttpRequest) -> HttpRespons
     match page {
         Ok(page) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(page),
         Err(error) => {
-            log::error!("the metrics were not collected: {error}");
+            let request_id = RequestId::of(&request);
+            log::error!(request_id = request_id.as_str(); "the metrics were not collected: {error}");
             HttpResponse::InternalServerError().finish()
         }
     }

@@ -104,6 +104,7 @@ pub(crate) fn answer(
             // Innermost first: the path is trimmed before its key is asked for and it is matched, and
             // the headers that every answer has are added last.
             .wrap(from_fn(key::asked_for))
+            .wrap(from_fn(unread::held))
             .wrap(NormalizePath::new(TrailingSlash::Trim))
             .wrap(from_fn(common::every_response))
             .configure(|config| mount(config, &shared.surfaces))
@@ -111,6 +112,8 @@ pub(crate) fn answer(
     })
     .workers(workers)
     .keep_alive(Duration::from_secs(75))
+    // Load balancers open connections ahead of the requests that go over them.
+    .client_request_timeout(Duration::from_mins(1))
     // A client that goes away takes its request along: what waits is dropped before it costs anything.
     .h1_allow_half_closed(false)
     // Signals are the launcher's: it drains the engine before it stops the listeners.

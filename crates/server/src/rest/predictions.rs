@@ -72,7 +72,7 @@ async fn admitted(
 ) -> Result<HttpResponse, HttpResponse> {
     let Call { model, version, url_path, form } = call;
     let engine = &shared.engine;
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let id = RequestId::of(request);
     let model = model.or_else(|| sagemaker::model(engine, request));
     let refused = |error: Error| {
         error::log_failure(&error, model.as_deref().unwrap_or("no model"), &id);

@@ -39,7 +39,19 @@ pub(crate) fn open(endpoint: &Endpoint) -> io::Result<Socket> {
         Address::Unix(path) => unix(path),
     };
     opened.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}"))
+        let advice = match (&endpoint.address, error.kind()) {
+            (Address::Tcp(_), ErrorKind::AddrInUse) => {
+                "; another process listens there: stop it, or choose another address"
+            }
+            (Address::Tcp(_), ErrorKind::AddrNotAvailable) => {
+                "; it is no address of this machine: choose one that is, or 0.0.0.0 for all"
+            }
+            (Address::Tcp(_), ErrorKind::PermissionDenied) => {
+                "; choose a port from 1024, or give the process the right to take lower ones"
+            }
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}{advice}"))
     })
 }
 
@@ -146,5 +158,6 @@ mod tests {
         let endpoint = Endpoint { address: Address::Tcp(address), tls: false };
         let error = open(&endpoint).unwrap_err().to_string();
         assert!(error.contains(&format!("cannot listen on http://{address}")), "{error}");
+        assert!(error.contains("another process listens there"), "{error}");
     }
 }

@@ -31,6 +31,32 @@ fn natural(path: &str) -> Surface {
     }
 }
 
+/// What to do where nothing answers a path: TorchServe's clients know paths of other ports, and of what is
+/// not there.
+pub(super) fn advice(path: &str, served: &[Surface]) -> &'static str {
+    let known = match path.trim_matches('/').split('/').next().unwrap_or_default() {
+        "v2" => return "there is no Open Inference Protocol yet; ask /predictions or /v1/models",
+        "wfpredict" | "workflows" => return "there are no workflows",
+        "token" if served.contains(&Surface::Management) => {
+            return "no tokens are asked for, so there is none to renew";
+        }
+        "predictions" | "explanations" | "invocations" | "ping" | "livez" | "readyz" => {
+            Some(Surface::Inference)
+        }
+        "models" | "token" => Some(Surface::Management),
+        "metrics" => Some(Surface::Metrics),
+        _ => None,
+    };
+    match known.filter(|surface| !served.contains(surface)) {
+        Some(Surface::Inference) => "that is a path of inference_address",
+        Some(Surface::Management) => "that is a path of management_address",
+        Some(Surface::Metrics) => {
+            "that is a path of metrics_address, where enable_metrics_api is on"
+        }
+        None => "GET /api-description tells the paths of this address",
+    }
+}
+
 /// Whether the last segment of KServe's path calls its model, `m:predict`, instead of naming it.
 fn is_call(segment: &str) -> bool {
     [":predict", ":explain"].iter().any(|verb| segment.ends_with(verb))
@@ -97,6 +123,25 @@ mod tests {
         assert_eq!(of("/metrics", &[Inference, Management]), Inference);
         assert_eq!(of("/ping", &[Management, Metrics]), Management);
         assert_eq!(of("/models", &[Inference, Metrics]), Inference);
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_told_where_it_would_lead() {
+        for (path, served, words) in [
+            ("/models", Inference, "management_address"),
+            ("/metrics", Inference, "metrics_address"),
+            ("/predictions/m", Management, "inference_address"),
+            ("/ping", Metrics, "inference_address"),
+            ("/token", Inference, "management_address"),
+            ("/token", Management, "no tokens are asked for"),
+            ("/v2/health/ready", Inference, "no Open Inference Protocol"),
+            ("/workflows", Management, "no workflows"),
+            ("/predictions", Inference, "/api-description"),
+            ("/modelss", Inference, "/api-description"),
+        ] {
+            let advice = advice(path, &[served]);
+            assert!(advice.contains(words), "{path}: {advice}");
+        }
     }
 
     #[test]

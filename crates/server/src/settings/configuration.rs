@@ -7,6 +7,7 @@ use super::Settings;
 use super::draft::Draft;
 use super::keys::{Action, USED};
 use super::layers::{self, CommandLine, Given, Layers, Surroundings};
+use crate::logging::one_line;
 
 /// The environment variable of the key that is always good.
 const API_KEY: &str = "MARSERVE_API_KEY";
@@ -59,7 +60,8 @@ fn wrong(key: &str, given: &Given, error: &anyhow::Error) -> anyhow::Error {
     if value.len() < given.value.len() {
         value.push_str("...");
     }
-    anyhow!("{key} = {value} ({}): {error:#}", given.source)
+    // In one line, whatever the value holds.
+    anyhow!("{key} = {} ({}): {error:#}", one_line(&value), given.source)
 }
 
 /// What a snapshot repeats: all that was set, but no secret, and not which models to load, which the

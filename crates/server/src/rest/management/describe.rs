@@ -1,29 +1,25 @@
 //! `GET /models/{model}[/{version}|/all]`: what a version is, how its workers are.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use mar_engine::{Device, ModelVersion, VersionState, WorkerInfo, WorkerState};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::parameters::Parameters;
 use super::{Target, error, json};
 use crate::rest::Shared;
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Asked {
-    customized: Option<String>,
-}
 
 /// One version, the default where none is named, or `all` of them: always an array. With
 /// `customized=true`, what the handler tells of it as well.
 pub(super) async fn describe(
     shared: web::Data<Shared>,
     target: web::Path<Target>,
-    asked: web::Query<Asked>,
+    request: HttpRequest,
 ) -> HttpResponse {
     let engine = &shared.engine;
-    let customized = asked.customized.as_deref().is_some_and(|c| c.eq_ignore_ascii_case("true"));
+    let customized = Parameters::of_query(&request).truth("customized", false);
     let versions = match target.version.as_deref() {
         Some("all") => engine.model(&target.model).map(|model| model.versions),
         version => engine.version(&target.model, version).map(|version| vec![version]),
@@ -33,9 +29,11 @@ pub(super) async fn describe(
         Err(failure) => return error::response(&failure),
     };
     let customized = customized && target.version.as_deref() != Some("all");
-    if customized && !versions.iter().all(|version| version.is_serving()) {
+    if customized && let Some(version) = versions.iter().find(|version| !version.is_serving()) {
+        let why = reason(&version.state(), &version.workers());
+        let why = why.map_or_else(|| "scale it up first".to_owned(), |why| format!("as {why}"));
         return error::unavailable(&format!(
-            "model \"{}\" has no worker that could describe it; scale it up first",
+            "model \"{}\" has no worker that could describe it; {why}",
             target.model
         ));
     }

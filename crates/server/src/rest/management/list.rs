@@ -1,20 +1,15 @@
 //! `GET /models`: the models, a page at a time.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
 
 use super::json;
+use super::parameters::Parameters;
 use crate::rest::Shared;
 
 /// Models a page of the list holds at most.
 const PAGE: usize = 100;
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Paging {
-    limit: Option<String>,
-    next_page_token: Option<String>,
-}
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,12 +28,13 @@ struct Listed {
 
 /// Default versions, sorted by name. The next page's token is there whenever the page is full, even
 /// where it is the last, as TorchServe has it.
-pub(super) async fn list(shared: web::Data<Shared>, paging: web::Query<Paging>) -> HttpResponse {
-    let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<i64>().ok());
-    let limit = number(&paging.limit).map_or(PAGE, |limit| {
+pub(super) async fn list(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
+    let paging = Parameters::of_query(&request);
+    let limit = paging.number("limit").map_or(PAGE, |limit| {
         usize::try_from(limit).ok().filter(|limit| *limit <= PAGE).unwrap_or(PAGE)
     });
-    let start = number(&paging.next_page_token).map_or(0, |t| usize::try_from(t).unwrap_or(0));
+    let token = paging.number("next_page_token");
+    let start = token.map_or(0, |token| usize::try_from(token).unwrap_or(0));
     let models = shared.engine.models();
     let end = start.saturating_add(limit);
     let page = List {

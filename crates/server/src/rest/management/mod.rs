@@ -2,14 +2,14 @@
 
 mod describe;
 mod list;
-mod parameters;
+pub(super) mod parameters;
 mod register;
 mod scale;
 mod versions;
 
 use actix_web::guard::Guard;
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, guard, web};
+use actix_web::{HttpRequest, HttpResponse, guard, web};
 use mar_engine::{Error, ErrorCode};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ async fn answer(
     request: &HttpRequest,
     work: impl FnOnce() -> Result<Answer, Error> + Send + 'static,
 ) -> HttpResponse {
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let id = RequestId::of(request);
     match web::block(work).await {
         Ok(Ok((code, status))) => json::response(code, &Status { status: &status }),
         Ok(Err(failure)) => {

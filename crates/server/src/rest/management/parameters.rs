@@ -3,23 +3,31 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::HttpRequest;
 use serde_json::Value;
+
+use crate::rest::common::RequestId;
 
 /// Names and values; the last of several of one name counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Parameters(BTreeMap<String, String>);
+pub(in crate::rest) struct Parameters {
+    values: BTreeMap<String, String>,
+    /// Whose they are, for the log.
+    request_id: String,
+}
 
 impl Parameters {
-    /// Those of a query string.
-    pub(super) fn of_query(query: &str) -> Self {
-        Self(serde_urlencoded::from_str(query).unwrap_or_default())
+    /// Those of a request's query.
+    pub(in crate::rest) fn of_query(request: &HttpRequest) -> Self {
+        let values = serde_urlencoded::from_str(request.query_string()).unwrap_or_default();
+        Self { values, request_id: RequestId::of(request) }
     }
 
-    /// The members of a JSON object.
+    /// The members of the JSON object that is a request's body.
     ///
     /// # Errors
     /// Where it is none, in words.
-    pub(super) fn of_json(body: &[u8]) -> Result<Self, String> {
+    pub(super) fn of_json(request: &HttpRequest, body: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(body)
             .map_err(|error| format!("the body is not JSON: {error}; send an object"))?;
         let Value::Object(members) = value else {
@@ -30,19 +38,23 @@ impl Parameters {
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
         };
-        Ok(Self(members.into_iter().filter_map(|(key, value)| Some((key, text(value)?))).collect()))
+        let values =
+            members.into_iter().filter_map(|(key, value)| Some((key, text(value)?))).collect();
+        Ok(Self { values, request_id: RequestId::of(request) })
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    pub(in crate::rest) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
     }
 
-    /// A number; `None` where it is missing, or does not parse, which is logged.
+    /// A number; `None` where it is missing, or does not parse, which is logged. One of more than 32 bits
+    /// does not, as in TorchServe: as seconds, it would lie beyond what a clock can tell.
     pub(super) fn number(&self, name: &str) -> Option<i64> {
         let text = self.text(name)?;
-        let number = text.trim().parse().ok();
+        let number = text.trim().parse::<i32>().ok().map(i64::from);
         if number.is_none() {
-            log::warn!("{name} is {text:?}, which is no whole number; its default is taken");
+            let request_id = self.request_id.as_str();
+            log::warn!(request_id; "{name} is {text:?}, which is no whole number of 32 bits; its default is taken");
         }
         number
     }
@@ -60,13 +72,17 @@ impl Parameters {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
 
     #[test]
     fn a_query_and_json_are_read_alike() {
-        let query =
-            Parameters::of_query("url=a%20b.mar&batch_size=4&synchronous=TRUE&x=&n=-1&d=1.5");
+        let query = "/?url=first&url=a%20b.mar&batch_size=4&synchronous=TRUE&x=&n=-1&d=1.5";
+        let request = TestRequest::with_uri(query).to_http_request();
+        let query = Parameters::of_query(&request);
         let json = Parameters::of_json(
+            &request,
             br#"{"url": "a b.mar", "batch_size": 4, "synchronous": true, "x": "", "n": "-1", "d": 1.5, "z": null}"#,
         )
         .unwrap();
@@ -85,7 +101,8 @@ mod tests {
     #[test]
     fn what_is_no_json_object_says_so() {
         for body in [&b""[..], b"{", b"[1]", b"null"] {
-            assert!(Parameters::of_json(body).is_err());
+            let request = TestRequest::default().to_http_request();
+            assert!(Parameters::of_json(&request, body).is_err());
         }
     }
 }

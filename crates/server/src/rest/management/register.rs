@@ -14,7 +14,7 @@ use crate::rest::{Shared, body};
 
 /// Parameters in the query.
 pub(super) async fn from_query(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
-    let parameters = Parameters::of_query(request.query_string());
+    let parameters = Parameters::of_query(&request);
     register(&shared, &request, &parameters).await
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn from_json(
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    match Parameters::of_json(&body) {
+    match Parameters::of_json(&request, &body) {
         Ok(parameters) => register(&shared, &request, &parameters).await,
         Err(reason) => error::bad_request(&reason),
     }

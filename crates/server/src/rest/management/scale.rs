@@ -12,7 +12,7 @@ pub(super) async fn scale(
     target: web::Path<Target>,
     request: HttpRequest,
 ) -> HttpResponse {
-    let parameters = Parameters::of_query(request.query_string());
+    let parameters = Parameters::of_query(&request);
     let Target { model, version } = target.into_inner();
     let version = version.or_else(|| parameters.text("model_version").map(str::to_owned));
     let min = parameters.number("min_worker").unwrap_or(1);

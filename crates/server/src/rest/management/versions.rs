@@ -2,11 +2,10 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
 
-use super::{Target, closed_gate, error, json};
+use super::{Target, closed_gate, error};
 use crate::fetch::Resolved;
-use crate::rest::{Shared, openapi};
+use crate::rest::{Shared, health, openapi};
 
 /// `DELETE /models/{model}[/{version}]`.
 pub(super) async fn unregister(
@@ -47,24 +46,12 @@ pub(super) async fn set_default(
     .await
 }
 
-#[derive(Debug, Serialize)]
-struct Ready {
-    name: String,
-    ready: bool,
-}
-
-/// `GET /v1/models/{model}`: whether the default version has a worker that serves.
+/// `GET /v1/models/{model}`, which the inference port has as well.
 pub(super) async fn kserve_ready(
     shared: web::Data<Shared>,
     model: web::Path<String>,
 ) -> HttpResponse {
-    match shared.engine.version(&model, None) {
-        Ok(version) => {
-            let ready = Ready { name: model.into_inner(), ready: version.is_serving() };
-            json::response(StatusCode::OK, &ready)
-        }
-        Err(failure) => error::response(&failure),
-    }
+    health::model_ready(&shared.engine, &model)
 }
 
 /// `OPTIONS /models/{model}[/{version}]`: the description of what can be asked here.

@@ -100,6 +100,11 @@ const API_DESCRIPTION: Operation = Operation {
     ..get("/api-description", "api-description", "describe this port")
 };
 
+const MODEL_READY: Operation = Operation {
+    answers: &[Answer(200, "whether a worker serves it", Content::Json("ModelReady"))],
+    ..get("/v1/models/{model_name}", "modelReady", "ask whether a model is ready, as KServe asks")
+};
+
 pub(super) const INFERENCE: &[Operation] = &[
     ROOT,
     Operation {
@@ -134,6 +139,7 @@ pub(super) const INFERENCE: &[Operation] = &[
     explanation("/explanations/{model_name}", "explanations"),
     explanation("/explanations/{model_name}/{model_version}", "version_explanations"),
     explanation("/explanations/{model_name}/{model_version}/{url_path}", "path_explanations"),
+    MODEL_READY,
     kserve("/v1/models/{model_name}:predict", "kserve_v1_predict", "predict many instances"),
     kserve(
         "/v1/models/{model_name}/versions/{model_version}:predict",
@@ -241,14 +247,7 @@ pub(super) const MANAGEMENT: &[Operation] = &[
             "make a version the default one",
         )
     },
-    Operation {
-        answers: &[Answer(200, "whether a worker serves it", Content::Json("ModelReady"))],
-        ..get(
-            "/v1/models/{model_name}",
-            "modelReady",
-            "ask whether a model is ready, as KServe asks",
-        )
-    },
+    MODEL_READY,
     Operation {
         query: &[Parameter {
             required: true,

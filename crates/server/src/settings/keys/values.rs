@@ -41,7 +41,10 @@ pub(super) fn path(text: &str) -> Option<PathBuf> {
 
 /// A header's value: what does not fit into one would otherwise be missed at every answer.
 pub(super) fn header(text: &str) -> Result<Option<String>> {
-    ensure!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "not plain ASCII");
+    ensure!(
+        text.chars().all(|c| c == ' ' || c.is_ascii_graphic()),
+        "a header holds visible ASCII characters and spaces alone"
+    );
     Ok(words(text))
 }
 

@@ -258,3 +258,27 @@ fn a_lost_device_makes_the_server_unhealthy_and_is_told_of() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert_eq!(runtime.block_on(server.engine.device_lost()), mar_engine::Device::Cpu);
 }
+
+#[test]
+fn a_worker_that_is_lost_says_why_until_it_serves_again() {
+    for (body, words) in [
+        (&b"panic in forward"[..], "panicked in inference: a tensor of lead"),
+        (b"hang in forward", "did not answer within 0.3 s"),
+    ] {
+        let store = Store::new();
+        let archive = store.fake("m", "1.0", "echo");
+        let mut settings = settings();
+        settings.engine.defaults.response_timeout = Duration::from_millis(300);
+        settings.engine.backoff_step = Duration::from_mins(1);
+        let (server, control) = TestServer::fake_with(settings, &[&archive]);
+        assert!(post(&server.inference("/predictions/m"), body).status >= 500);
+        let worker = || get(&server.management("/models/m")).json()[0]["workers"][0].clone();
+        until(|| worker()["state"] == "BACKING_OFF(1)");
+        let reason = worker()["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(worker()["status"], "UNLOADING");
+        let whole = get(&server.management("/models/m")).json()[0].clone();
+        assert_eq!((&whole["state"], &whole["reason"]), (&"READY".into(), &reason.into()));
+        control.release_all();
+    }
+}

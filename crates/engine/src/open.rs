@@ -127,8 +127,8 @@ pub(crate) fn invalid(error: &mar::Error) -> Error {
         Mar::Io { .. } | Mar::UnknownFormat { .. } | Mar::Damaged { .. } | Mar::DamagedEntry { .. }
     );
     if unreadable {
-        Error::new(ErrorCode::Internal, error.to_string())
+        Error::new(ErrorCode::Internal, error.one_line())
     } else {
-        Error::invalid_model(error.to_string())
+        Error::invalid_model(error.one_line())
     }
 }

@@ -176,6 +176,11 @@ impl Seat {
         self.status.lock().fail()
     }
 
+    /// Why it does not serve, until it does again.
+    pub(crate) fn note(&self, reason: &mar_handler::Error) {
+        self.status.lock().reason = Some(reason.to_string());
+    }
+
     pub(crate) fn back_off(&self) {
         let mut status = self.status.lock();
         status.state = WorkerState::BackingOff(status.failures);

@@ -65,6 +65,7 @@ impl Worker {
                 Served::GivenUp => return self.version.thread_came_back(),
                 Served::Lost(reason) => {
                     log::warn!("{}: the model is loaded again: {reason}", self.seat.name);
+                    self.seat.note(&reason);
                     self.seat.fail();
                     self.version.events().worker_lost(&self.seat.name);
                 }

@@ -128,6 +128,7 @@ impl ModelVersion {
             self.seat_failed(&seat, &error, successor.is_some());
         }
         if let Some(next) = successor {
+            next.note(&error);
             self.start_thread(loaded, &next);
         }
     }

@@ -72,13 +72,13 @@ class Client:
 class Server:
     """marserve in the foreground, in a temporary folder of its own."""
 
-    def __init__(self, store, models, *flags):
+    def __init__(self, store, models, *flags, program=None):
         self.temp = tempfile.TemporaryDirectory()
         environment = {**os.environ, "TMPDIR": self.temp.name, "LOG_LOCATION": self.temp.name}
         self.log = Path(self.temp.name) / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [binary("marserve"), "--foreground", "--ncs", "--model-store", store,
+                [program or binary("marserve"), "--foreground", "--ncs", "--model-store", store,
                  *(["--models", *models] if models else []), "--inference-address", FREE, "--management-address", FREE, "--metrics-address", FREE, *flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
             )

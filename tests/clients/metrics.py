@@ -10,43 +10,27 @@ and the counts must be those of the requests.
 
 import argparse
 import json
-import os
-import re
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client.parser import text_string_to_metric_families
 
-ANNOUNCED = re.compile(r"^(\w+) on (http://\S+)$")
-STARTED = "Model server started."
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/lib"))
+from served import Client, Server  # noqa: E402
+
 MANIFEST = {"runtime": "python", "model": {"modelName": "m", "modelVersion": "1.0", "handler": "nobody"}}
-
-# The server is on this machine, whatever proxy the environment names.
-CLIENT = build_opener(ProxyHandler({}))
-
-
-def fetch(url: str) -> tuple[int, str, str]:
-    """Status, content type and body, whatever the status."""
-    try:
-        with CLIENT.open(url, timeout=30) as answer:
-            return answer.status, answer.headers.get("content-type", ""), answer.read().decode()
-    except HTTPError as error:
-        return error.code, error.headers.get("content-type", ""), error.read().decode()
 
 
 def check(inference: str, metrics: str) -> None:
     """Fails where the parser refuses the page or reads something else from it than what happened."""
     for path, status in (("/livez", 200), ("/predictions/none", 404), ("/predictions/m", 503)):
-        if fetch(f"{inference}{path}")[0] != status:
+        if Client(inference).ask("GET", path).status != status:
             raise ValueError(f"{path} was not answered with {status}")
-    status, content_type, text = fetch(f"{metrics}/metrics")
-    if (status, content_type) != (200, "text/plain; version=0.0.4; charset=utf-8"):
-        raise ValueError(f"{metrics}: status {status}, {content_type}")
+    page = Client(metrics).ask("GET", "/metrics")
+    content_type, text = page.headers["content-type"], page.body.decode()
+    if (page.status, content_type) != (200, "text/plain; version=0.0.4; charset=utf-8"):
+        raise ValueError(f"{metrics}: status {page.status}, {content_type}")
     families = list(text_string_to_metric_families(text))
     samples = {}
     for family in families:
@@ -70,7 +54,7 @@ def check(inference: str, metrics: str) -> None:
     ):
         if samples.get((name, tuple(sorted({**version, **more}.items())))) != value:
             raise ValueError(f"{name} {more} is not {value} in\n{text}")
-    _, _, chosen = fetch(f"{metrics}/metrics?name[]=Requests4XX")
+    chosen = Client(metrics).ask("GET", "/metrics?name[]=Requests4XX").body.decode()
     if [family.name for family in text_string_to_metric_families(chosen)] != ["Requests4XX"]:
         raise ValueError(f"name[] chose {chosen}")
     print(f"{metrics}: {len(families)} families, {len(samples)} samples")
@@ -78,33 +62,14 @@ def check(inference: str, metrics: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--marserve", required=True, help="the program")
-    program = Path(parser.parse_args().marserve).resolve()
-    with tempfile.TemporaryDirectory() as temporary:
-        store = Path(temporary, "store")
-        manifest = store / "m" / "MAR-INF" / "MANIFEST.json"
+    parser.add_argument("--marserve", required=True, help="the program", type=Path)
+    program = parser.parse_args().marserve.resolve()
+    with tempfile.TemporaryDirectory() as store:
+        manifest = Path(store, "m", "MAR-INF", "MANIFEST.json")
         manifest.parent.mkdir(parents=True)
         manifest.write_text(json.dumps(MANIFEST), encoding="utf-8")
-        command = [str(program), "--foreground", "--model-store", str(store), "--models", "m"]
-        for port in ("inference", "management", "metrics"):
-            command += [f"--{port}-address", "http://127.0.0.1:0"]
-        # A temporary folder of its own keeps it from a server that somebody runs here.
-        environment = {**os.environ, "TMPDIR": temporary, "RUST_LOG": "off"}
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=temporary, env=environment)
-        try:
-            urls = {}
-            for line in server.stdout:
-                if announced := ANNOUNCED.match(line.strip()):
-                    urls[announced[1]] = announced[2]
-                if STARTED in line:
-                    break
-            if not {"predictions", "metrics"} <= urls.keys():
-                print(f"{program} announced {urls}, not its ports", file=sys.stderr)
-                return 1
-            check(urls["predictions"], urls["metrics"])
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.communicate(timeout=60)
+        with Server(store, ["m"], program=program) as server:
+            check(server.inference, server.metrics)
     print("1 passed, 0 failed")
     return 0
 

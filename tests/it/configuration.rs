@@ -179,7 +179,7 @@ fn what_is_wrong_is_named_with_key_value_and_place() {
         ("allowed_urls=https://(", &["allowed_urls", "no regular expression"]),
         ("keystore=keystore.p12", &["keystore", "openssl pkcs12"]),
         ("models={\"m\": {\"1.0\": {\"batch\": 1}}}", &["model m, version 1.0", "`batch`"]),
-        ("load_models=http://example.org/m.mar", &["http://example.org/m.mar", "from a URL"]),
+        ("load_models=http://example.org/m.mar", &["http://example.org/m.mar", "allowed_urls"]),
         (
             "default_service_handler=$$NOT_SET_ANYWHERE$$",
             &["$NOT_SET_ANYWHERE", "default_service_handler"],

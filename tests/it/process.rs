@@ -354,7 +354,7 @@ fn what_is_wrong_on_the_command_line_is_said_at_once() {
     for (arguments, words) in [
         (vec!["--start"], "--model-store"),
         (vec!["--model-store", &file], "is not a folder"),
-        (vec!["--model-store", &store, "--models", "http://example.org/m.mar"], "from a URL"),
+        (vec!["--model-store", &store, "--models", "http://example.org/m.mar"], "allowed_urls"),
         (
             vec!["--model-store", &store, "--inference-address", "http://0.0.0.0:0"],
             "--disable-token-auth",

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use mar_engine::VersionState;
+use mar_server::ModelSource;
 use serde_json::json;
 
 use crate::support::http::{Answer, agent, answer, delete, get, post, put};
@@ -386,8 +387,7 @@ fn an_archive_from_an_allowed_url_comes_into_the_store_and_goes_with_its_model()
     let url = |name: &str| format!("file://{}/{name}", elsewhere.path().display());
     let here = |name: &str| store.path().join(name).exists();
 
-    let registered =
-        register(&server, &format!("url={}&initial_workers=1&handler=echo", url("m.mar")));
+    let registered = register(&server, &format!("url={}&initial_workers=1", url("m.mar")));
     assert_eq!(registered.status, 200, "{}", registered.text());
     assert!(here("m.mar"));
     assert_eq!(get(&server.management("/models")).json()["models"][0]["modelUrl"], url("m.mar"));
@@ -398,8 +398,7 @@ fn an_archive_from_an_allowed_url_comes_into_the_store_and_goes_with_its_model()
     assert_eq!(delete(&server.management("/models/m")).status, 200);
     assert!(!here("m.mar"), "what was fetched goes with its model");
 
-    let failed =
-        register(&server, &format!("url={}&initial_workers=1&handler=echo", url("broken.mar")));
+    let failed = register(&server, &format!("url={}&initial_workers=1", url("broken.mar")));
     assert_eq!(failed.status, 500);
     assert!(!here("broken.mar"), "so that it can be tried again");
     refused(&register(&server, "url=file:///etc/m.mar"), 404, "ModelNotFoundException");
@@ -421,4 +420,32 @@ fn zip(folder: &Path, mar: &Path) {
         ..mar::PackOptions::default()
     };
     mar::pack(&packed, &mut |_, _| ()).unwrap();
+}
+
+#[test]
+fn a_start_fetches_what_it_is_told_to_and_finds_it_at_the_next() {
+    let elsewhere = Store::new();
+    zip(&elsewhere.fake("m", "1.0", "echo"), &elsewhere.path().join("m.mar"));
+    let store = Store::new();
+    let url = format!("file://{}/m.mar", elsewhere.path().display());
+    let mut settings = settings();
+    settings.store.dir = store.path().to_owned();
+    settings.store.allowed_urls = vec!["file://.*".into()];
+    settings.access.model_api = true;
+    settings.models = vec![ModelSource {
+        name: Some("far".into()),
+        url: Some(url.clone()),
+        ..ModelSource::default()
+    }];
+    for round in ["fetched", "there already"] {
+        let (server, _control) = TestServer::fake_with(settings.clone(), &[]);
+        let described = get(&server.management("/models/far")).json();
+        assert_eq!(described[0]["modelUrl"], url, "{round}");
+        assert_eq!(described[0]["loadedAtStartup"], true);
+        assert_eq!(post(&server.inference("/predictions/far"), b"x").text(), "x");
+        assert!(store.path().join("m.mar").exists());
+    }
+    let (server, _control) = TestServer::fake_with(settings, &[]);
+    assert_eq!(delete(&server.management("/models/far")).status, 200);
+    assert!(!store.path().join("m.mar").exists(), "what was fetched goes with its model");
 }

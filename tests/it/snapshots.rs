@@ -94,7 +94,7 @@ fn versions_come_back_with_their_workers_and_their_default() {
         listed.overrides.batch_size = Some(batch);
         let name = Some("other".to_owned());
         let restored = Some(listed.clone());
-        settings.models.push(ModelSource { name, path: path.to_owned(), restored });
+        settings.models.push(ModelSource { name, path: path.to_owned(), restored, url: None });
         settings.store.listed.entry("other".into()).or_default().insert(version.into(), listed);
     };
     restore(&one, "1.0", (3, 4), 8);

@@ -59,7 +59,7 @@ pub struct Answered {
 pub struct LoadRequest {
     /// The file or folder.
     pub archive: PathBuf,
-    /// Where it came from, as it was asked for.
+    /// Where it came from, as it was asked for; at the server's start, its file's name by default.
     pub url: String,
     /// The name to serve it under, where it is not to be the manifest's.
     pub name: Option<String>,
@@ -200,11 +200,10 @@ impl Engine {
             }
             Err(_) => (file_stem(path), UNKNOWN_VERSION.to_owned()),
         };
-        let request = LoadRequest {
-            url: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            at_startup: true,
-            ..request.clone()
-        };
+        let mut request = LoadRequest { at_startup: true, ..request.clone() };
+        if request.url.is_empty() {
+            request.url = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        }
         let name = request.name.clone().unwrap_or(manifest_name);
         let version = self.version_of(&request, name, version);
         self.registry.add(Arc::clone(&version))?;

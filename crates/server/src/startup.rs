@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use mar_engine::{Engine, LoadRequest, VersionState};
 
-use crate::settings::{ModelSource, Settings};
+use crate::fetch;
+use crate::settings::{ModelSource, ModelStore, Settings};
 
 /// Loads every archive and sets the default versions; whether all of them serve.
 pub(crate) fn load(engine: &Engine, settings: &Settings) -> bool {
     let mut all = true;
     for source in &settings.models {
-        match engine.load_as(&request(source)) {
+        let loaded = request(source, &settings.store).and_then(|request| {
+            engine.load_as(&request).with_context(|| file_name(&request.archive))
+        });
+        match loaded {
             Ok(version) => match version.state() {
                 VersionState::Failed(reason) => {
                     all = false;
@@ -20,7 +25,7 @@ pub(crate) fn load(engine: &Engine, settings: &Settings) -> bool {
             },
             Err(error) => {
                 all = false;
-                log::error!("{} was not loaded: {error}", file_name(&source.path));
+                log::error!("a model was not loaded: {error:#}");
             }
         }
     }
@@ -34,17 +39,22 @@ pub(crate) fn load(engine: &Engine, settings: &Settings) -> bool {
     all
 }
 
-fn request(source: &ModelSource) -> LoadRequest {
-    let load = LoadRequest {
+/// What the engine is asked to load; the archive is in the store from now on.
+fn request(source: &ModelSource, store: &ModelStore) -> Result<LoadRequest> {
+    let mut load = LoadRequest {
         archive: source.path.clone(),
         name: source.name.clone(),
         ..LoadRequest::default()
     };
-    let Some(listed) = &source.restored else { return load };
+    if let Some(url) = &source.url {
+        load.archive = fetch::at_startup(url, store)?;
+        load.url.clone_from(url);
+    }
+    let Some(listed) = &source.restored else { return Ok(load) };
     let overrides = listed.overrides.clone();
     let min = overrides.min_workers;
     let workers = min.map(|min| (min, overrides.max_workers.unwrap_or(min).max(min)));
-    LoadRequest { overrides, workers, ..load }
+    Ok(LoadRequest { overrides, workers, ..load })
 }
 
 fn file_name(path: &Path) -> String {

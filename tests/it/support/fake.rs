@@ -269,7 +269,8 @@ impl Handler for Echo {
 }
 
 pub(crate) fn handlers() -> Vec<Registration> {
-    vec![Registration::of::<Echo>("echo")]
+    // Also under a name that `mar pack` knows.
+    vec![Registration::of::<Echo>("echo"), Registration::of::<Echo>("tensor")]
 }
 
 /// Stops those who come until somebody lets one of them through.

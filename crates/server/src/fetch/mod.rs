@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::rest::error;
 use crate::settings::ModelStore;
@@ -102,6 +102,34 @@ pub(crate) fn check_pattern(expression: &str) -> Result<()> {
 /// Where one is no regular expression; the message holds it.
 pub(crate) fn check(store: &ModelStore) -> Result<()> {
     Allowed::new(&store.allowed_urls).map(|_| ())
+}
+
+/// Checks that a URL may be fetched.
+///
+/// # Errors
+/// Where no expression of `allowed_urls` matches it.
+pub(crate) fn check_allowed(url: &str, store: &ModelStore) -> Result<()> {
+    let allowed = Allowed::new(&store.allowed_urls)?;
+    ensure!(
+        allowed.matches(url),
+        "{url} is not allowed; add an expression that matches it to allowed_urls, or put the file into the model store"
+    );
+    Ok(())
+}
+
+/// Brings an archive into the store for the start; one that an earlier start brought is there.
+///
+/// # Errors
+/// See [`FetchError`].
+pub(crate) fn at_startup(url: &str, store: &ModelStore) -> Result<PathBuf, FetchError> {
+    match resolve(url, store) {
+        Ok(resolved) => Ok(resolved.path),
+        Err(FetchError::Exists { name }) => {
+            log::info!("{name} is in the model store already and is not fetched again");
+            Ok(store.dir.join(name))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Finds the archive that a URL names, and fetches it first where it lies elsewhere.

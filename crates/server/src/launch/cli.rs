@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     model_store: Option<String>,
 
-    /// What to load from the model store: all, FILE, or NAME=FILE; several separated by spaces or commas
+    /// What to load from the model store: all, FILE, or NAME=FILE; or from an allowed URL in FILE's place. Several are separated by spaces or commas
     #[arg(long, value_name = "MODEL", num_args = 1..)]
     models: Vec<String>,
 

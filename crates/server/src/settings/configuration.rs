@@ -269,7 +269,12 @@ mod tests {
         std::fs::write(store.join("m.mar"), "").unwrap();
         let Configuration { settings, warnings, .. } = read(&asked, &around).unwrap();
         let restored = Some(settings.store.listed["m"]["1.0"].clone());
-        let expected = ModelSource { name: Some("m".into()), path: store.join("m.mar"), restored };
+        let expected = ModelSource {
+            name: Some("m".into()),
+            path: store.join("m.mar"),
+            restored,
+            ..ModelSource::default()
+        };
         assert_eq!(settings.models, [expected]);
         assert_eq!(settings.store.listed["m"]["1.0"].overrides.min_workers, Some(2));
         assert_eq!(settings.engine.defaults.job_queue_size, 5);
@@ -282,7 +287,7 @@ mod tests {
         let Configuration { settings, warnings, .. } = read(&asked, &around).unwrap();
         assert_eq!(
             settings.models,
-            [ModelSource { name: None, path: store.join("other.mar"), restored: None }]
+            [ModelSource { path: store.join("other.mar"), ..ModelSource::default() }]
         );
         assert_eq!((settings.engine.defaults.job_queue_size, settings.snapshots), (1, None));
         assert_eq!(warnings, [""; 0]);

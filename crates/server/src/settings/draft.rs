@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::address::{check_reach, tls};
 use super::models::{self, Models};
 use super::{ApiKey, Listed, Settings};
+use crate::fetch;
 
 /// Settings in the making. What depends on more than one key waits here for the others.
 #[derive(Debug)]
@@ -80,6 +81,9 @@ impl Draft {
             Some(snapshot) => models::of_snapshot(snapshot, &store)?,
             None => models::sources(&self.load_models, &store)?,
         };
+        for url in settings.models.iter().filter_map(|source| source.url.as_deref()) {
+            fetch::check_allowed(url, &settings.store).context("load_models")?;
+        }
         settings.store.listed = self.listed;
         for (name, versions) in self.snapshot.into_iter().flatten() {
             settings.store.listed.entry(name).or_default().extend(versions);

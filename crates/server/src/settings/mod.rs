@@ -71,6 +71,8 @@ pub struct ModelSource {
     pub name: Option<String>,
     /// The file or folder.
     pub path: PathBuf,
+    /// Where it is fetched from at the start, where it is not in the store; then `path` says nothing.
+    pub url: Option<String>,
     /// How it was, where a snapshot brings it back.
     pub restored: Option<Listed>,
 }

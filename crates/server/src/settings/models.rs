@@ -14,11 +14,11 @@ use super::{Listed, ModelSource};
 /// Versions by model and number.
 pub(crate) type Models = BTreeMap<String, BTreeMap<String, Listed>>;
 
-/// Reads `--models` and `load_models`: `all`, or files and folders of the model store, each as `file` or
-/// `name=file`, separated by commas.
+/// Reads `--models` and `load_models`: `all`, or files and folders of the model store or URLs, each as `file`
+/// or `name=file`, separated by commas.
 ///
 /// # Errors
-/// Where a word is a URL or names something outside the store.
+/// Where a word names something outside the store.
 pub(crate) fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
     let mut sources = Vec::new();
     for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -28,11 +28,20 @@ pub(crate) fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
             // TorchServe's word for none.
         } else {
             let (name, file) = match word.split_once('=') {
-                Some((name, file)) => (Some(name.trim().to_owned()), file.trim()),
-                None => (None, word),
+                // The sign may be the URL's own.
+                Some((name, file)) if !name.contains("://") => {
+                    (Some(name.trim().to_owned()), file.trim())
+                }
+                _ => (None, word),
             };
             ensure!(name.as_deref() != Some(""), "model {word}: the name before = is empty");
-            sources.push(ModelSource { name, path: in_store(file, store)?, restored: None });
+            let mut source = ModelSource { name, ..ModelSource::default() };
+            if file.contains("://") {
+                source.url = Some(file.to_owned());
+            } else {
+                source.path = in_store(file, store)?;
+            }
+            sources.push(source);
         }
     }
     Ok(sources)
@@ -61,6 +70,7 @@ pub(crate) fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSour
                 name: Some(name.clone()),
                 path,
                 restored: Some(listed.clone()),
+                ..ModelSource::default()
             });
         }
     }
@@ -69,11 +79,6 @@ pub(crate) fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSour
 
 /// A file or folder of the store, by name or by a path that leads there.
 fn in_store(file: &str, store: &Path) -> Result<PathBuf> {
-    ensure!(
-        !file.contains("://"),
-        "model {file}: loading from a URL is not supported; put the file into {}",
-        store.display()
-    );
     let path = Path::new(file);
     let name = path.file_name().with_context(|| format!("model {file}: not a file name"))?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -100,7 +105,7 @@ fn everything(store: &Path) -> Result<Vec<ModelSource>> {
         }
     }
     paths.sort();
-    Ok(paths.into_iter().map(|path| ModelSource { name: None, path, restored: None }).collect())
+    Ok(paths.into_iter().map(|path| ModelSource { path, ..ModelSource::default() }).collect())
 }
 
 /// What both JSON forms say of a version. Times are in milliseconds for the delay, in seconds else.
@@ -249,10 +254,23 @@ mod tests {
         std::fs::create_dir(&store).unwrap();
         let inside = store.join("m.mar").display().to_string();
         assert_eq!(sources(&inside, &store).unwrap()[0].path, store.join("m.mar"));
-        for outside in ["../m.mar", "/etc/m.mar", "http://example.org/m.mar", "..", "=m.mar"] {
+        for outside in ["../m.mar", "/etc/m.mar", "..", "=m.mar"] {
             let error = sources(outside, &store).unwrap_err().to_string();
             assert!(error.contains(outside), "{error}");
         }
+    }
+
+    #[test]
+    fn a_url_may_stand_where_a_file_may() {
+        let store = tempfile::tempdir().unwrap();
+        let words = "https://a.org/m.mar?key=1, near=file:///m.mar";
+        let got: Vec<_> =
+            sources(words, store.path()).unwrap().into_iter().map(|s| (s.name, s.url)).collect();
+        let url = |url: &str| Some(url.to_owned());
+        assert_eq!(
+            got,
+            [(None, url("https://a.org/m.mar?key=1")), (Some("near".into()), url("file:///m.mar"))]
+        );
     }
 
     #[test]
@@ -327,7 +345,7 @@ mod tests {
         let found = of_snapshot(&models(Some("here.mar")), store.path()).unwrap();
         let path = store.path().join("here.mar");
         let restored = Some(models(Some("here.mar"))["m"]["2.0"].clone());
-        assert_eq!(found, [ModelSource { name: Some("m".into()), path, restored }]);
+        assert_eq!(found, [ModelSource { name: Some("m".into()), path, restored, url: None }]);
         for (mar, words) in [
             (Some("gone.mar"), "gone.mar is not in the model store"),
             (Some("../out.mar"), "../out.mar is not in the model store"),

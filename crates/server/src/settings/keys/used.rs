@@ -38,7 +38,7 @@ pub(crate) const USED: &[Key] = &[
     used(
         "load_models",
         "(none)",
-        "what to load: `all`, `FILE` or `NAME=FILE`, separated by commas",
+        "what to load: `all`, `FILE` or `NAME=FILE`, where FILE may be an allowed URL, separated by commas",
         |d, text| {
             text.clone_into(&mut d.load_models);
             Ok(())

@@ -137,6 +137,11 @@ fn a_version_is_replaced_by_its_newer_self_without_a_request_lost() {
     );
     assert_eq!(post(&server.inference("/predictions/m"), b"x").text(), "new-x");
     assert_eq!(get(&server.management("/models/m/all")).json().as_array().unwrap().len(), 1);
+    // Workers are as many as the old one has, where nothing is said.
+    assert_eq!(put(&server.management("/models/m?min_worker=3&synchronous=true")).status, 200);
+    let replaced = post(&server.management("/models?url=m-1.0&replace=true"), b"");
+    let words = "Model \"m\" Version: 1.0 replaced with 3 initial workers";
+    assert_eq!(status(&replaced), (200, words.into()));
     // One that does not load leaves the one that serves where it is.
     std::fs::write(archive.join("weights.fake"), "broken").unwrap();
     assert_eq!(register("&replace=true").status, 500);

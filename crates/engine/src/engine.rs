@@ -69,7 +69,8 @@ pub struct LoadRequest {
     pub workers: Option<(usize, usize)>,
     /// Whether it is loaded at the server's start.
     pub at_startup: bool,
-    /// Whether it takes the place of the version of the same name and number, once it serves.
+    /// Whether it takes the place of the version of the same name and number, once it serves; with as many
+    /// workers, where nothing else is said.
     pub replace: bool,
 }
 
@@ -132,10 +133,15 @@ impl Engine {
         let model = &archive.manifest().model;
         let name = request.name.clone().unwrap_or_else(|| model.model_name.clone());
         let version = self.version_of(request, name, model.model_version.clone());
+        let mut request = request.clone();
         if !request.replace {
             self.registry.add(Arc::clone(&version))?;
+        } else if request.workers.is_none() && request.overrides.min_workers.is_none() {
+            // As many as the one that it replaces has now.
+            let old = self.registry.version(version.name(), Some(version.version())).ok();
+            request.workers = old.map(|old| old.worker_limits());
         }
-        let started = self.start(&archive, &version, request);
+        let started = self.start(&archive, &version, &request);
         match started {
             Ok(scaling) => Ok(Registered { version, scaling, replaces: request.replace }),
             Err(error) => {

@@ -55,6 +55,9 @@ impl Wanted {
         }
         let seconds = |name| parameters.positive(name).map(|n| Duration::from_secs(n as u64));
         let initial = parameters.number("initial_workers");
+        let replace = parameters.truth("replace", false);
+        // A version that takes another's place has as many as that one.
+        let workers = workers.filter(|_| !replace);
         let initial = initial.map(|n| usize::try_from(n).unwrap_or(0)).or(workers);
         let delay = parameters.number("max_batch_delay").and_then(|n| u64::try_from(n).ok());
         let given = |name| parameters.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -70,7 +73,7 @@ impl Wanted {
                 startup_timeout: seconds("startup_timeout"),
             },
             synchronous: parameters.truth("synchronous", true),
-            replace: parameters.truth("replace", false),
+            replace,
         })
     }
 }

@@ -284,20 +284,28 @@ mod tests {
         assert!(was_begun.recv().is_err(), "the abandoned work ran");
     }
 
-    #[tokio::test]
-    async fn a_thread_that_does_not_come_back_is_replaced() {
-        let pool = CpuPool::new(1).unwrap();
+    /// Work that has begun and hangs until the sender is dropped; its time is over after `limit`.
+    fn hung(
+        pool: &CpuPool,
+        limit: Duration,
+    ) -> (mpsc::Sender<()>, std::pin::Pin<Box<impl Future<Output = Result<()>>>>) {
         let (hold, held) = mpsc::channel::<()>();
         let (begun, was_begun) = mpsc::channel::<()>();
-        let soon = Instant::now() + Duration::from_millis(300);
-        let mut stuck = Box::pin(pool.run("preprocess", soon, move || {
+        let mut work = Box::pin(pool.run("preprocess", Instant::now() + limit, move || {
             begun.send(()).unwrap();
             held.recv().unwrap_err();
             Ok(())
         }));
         // The first poll hands the work over.
-        assert!(futures_poll(stuck.as_mut()).is_pending());
+        assert!(futures_poll(work.as_mut()).is_pending());
         was_begun.recv().unwrap();
+        (hold, work)
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_does_not_come_back_is_replaced() {
+        let pool = CpuPool::new(1).unwrap();
+        let (hold, stuck) = hung(&pool, Duration::from_millis(300));
         let error = stuck.await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::WorkerDied);
         assert!(error.message().contains("preprocess did not end"), "{error}");
@@ -313,16 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_thread_that_does_not_come_back_is_replaced_though_its_client_has_gone() {
         let pool = CpuPool::new(1).unwrap();
-        let (_hold, held) = mpsc::channel::<()>();
-        let (begun, was_begun) = mpsc::channel::<()>();
-        let soon = Instant::now() + Duration::from_millis(50);
-        let mut stuck = Box::pin(pool.run("preprocess", soon, move || {
-            begun.send(()).unwrap();
-            held.recv().unwrap_err();
-            Ok(())
-        }));
-        assert!(futures_poll(stuck.as_mut()).is_pending());
-        was_begun.recv().unwrap();
+        let (_hold, stuck) = hung(&pool, Duration::from_millis(50));
         drop(stuck);
         let soon_enough = Instant::now() + Duration::from_secs(20);
         assert_eq!(pool.run("preprocess", soon_enough, || Ok(7)).await.unwrap(), 7);

@@ -286,17 +286,13 @@ impl ModelVersion {
         counted.timing.queue = done.queue;
         counted.timing.inference = done.inference;
         let encoding = Instant::now();
-        let postprocess = move || loaded.handler.postprocess(done.outputs, &request);
         // Encoding is the last stage: it has as long as a whole request, so that one which came back from
         // its worker just in time is not lost.
-        let deadline = encoding + self.response_timeout();
+        let deadline = encoding + plan.response_timeout;
+        let postprocess = move || loaded.handler.postprocess(done.outputs, &request);
         let response = pool.run("postprocess", deadline, postprocess).await;
         counted.timing.postprocess = encoding.elapsed();
         response
-    }
-
-    fn response_timeout(&self) -> Duration {
-        self.plan().map(|plan| plan.response_timeout).unwrap_or_default()
     }
 
     /// Waits for what a worker makes of a job.
@@ -306,31 +302,27 @@ impl ModelVersion {
         plan: &Plan,
         arrived: Instant,
     ) -> Result<Done> {
-        let in_queue = arrived + plan.queue_timeout();
-        let overall = arrived + plan.response_timeout;
-        // A job that was begun may take until the overall deadline.
-        for (deadline, last) in [(in_queue, in_queue == overall), (overall, true)] {
-            match timeout_at(deadline.into(), &mut pending.reply).await {
+        // A job that was begun when its time in the queue is over may take until the overall deadline.
+        for limit in [plan.queue_timeout(), plan.response_timeout] {
+            match timeout_at((arrived + limit).into(), &mut pending.reply).await {
                 Ok(Ok(answer)) => return answer,
-                Ok(Err(_)) if pending.has_started() => {
-                    let message = format!("Worker died. Model \"{}\": send again", self.name);
-                    return Err(Error::new(ErrorCode::WorkerDied, message));
-                }
                 // The queue drops a job whose time is over.
-                Ok(Err(_)) => return Err(self.waited_too_long(plan)),
-                Err(_) if !pending.has_started() => return Err(self.waited_too_long(plan)),
-                Err(_) if last => {
-                    let message = format!(
-                        "Worker died. Model \"{}\" gave no answer within {} s (responseTimeout)",
-                        self.name,
-                        plan.response_timeout.as_secs_f32()
-                    );
+                _ if !pending.has_started() => {
+                    return Err(self.waited_too_long(plan));
+                }
+                Ok(Err(_)) => {
+                    let message = format!("Worker died. Model \"{}\": send again", self.name);
                     return Err(Error::new(ErrorCode::WorkerDied, message));
                 }
                 Err(_) => {}
             }
         }
-        Err(Error::new(ErrorCode::Internal, "a request outlived its deadline"))
+        let message = format!(
+            "Worker died. Model \"{}\" gave no answer within {} s (responseTimeout)",
+            self.name,
+            plan.response_timeout.as_secs_f32()
+        );
+        Err(Error::new(ErrorCode::WorkerDied, message))
     }
 
     fn waited_too_long(&self, plan: &Plan) -> Error {

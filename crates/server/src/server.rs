@@ -77,7 +77,7 @@ impl Server {
                 snapshots: Arc::clone(&snapshots),
                 cors: cors.clone(),
             };
-            listeners.push(rest::answer(settings, shared, (site, socket), tls.as_ref())?);
+            listeners.push(rest::answer(shared, (site, socket), tls.as_ref())?);
         }
         let mut logging = JoinSet::new();
         if let Some(interval) = metrics.log_interval() {

@@ -31,13 +31,17 @@ pub(crate) async fn parts(
         return Err(error::too_large());
     }
     let body = whole_body(payload, limit).await?;
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|text| text.split(';').next()).map(str::trim);
+    let media_type = media_type(headers);
     match media_type.map(str::to_ascii_lowercase).as_deref() {
         Some("multipart/form-data") => multipart(headers, body).await,
         Some("application/x-www-form-urlencoded") => Ok(urlencoded(body)),
         _ => Ok(vec![whole(media_type, body)]),
     }
+}
+
+/// A body's content type, without parameters such as its character set.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next().map(str::trim)
 }
 
 /// The query's parameters, as the parts that they are where a query is an input.

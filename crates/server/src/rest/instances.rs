@@ -12,7 +12,7 @@ use actix_web::http::StatusCode;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mar_engine::{Answered, Error, Part, Response, Timing};
+use mar_engine::{Answered, Error, Header, Part, Response, Timing};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -68,6 +68,7 @@ pub(super) fn of(body: &Part) -> Result<Option<Vec<&RawValue>>, Error> {
 /// Answers all instances or, where one fails, with its error.
 pub(super) async fn predict(
     asked: &Asked<'_>,
+    headers: &[Header],
     instances: &[&RawValue],
 ) -> Result<HttpResponse, HttpResponse> {
     let version = asked.shared.engine.version(asked.model, asked.version);
@@ -79,7 +80,7 @@ pub(super) async fn predict(
     let answers = stream::iter(instances.iter().enumerate())
         .map(async |(index, instance)| {
             let answered = match parts(instance) {
-                Ok(parts) => asked.answered(parts).await,
+                Ok(parts) => asked.answered(headers.to_vec(), parts).await,
                 Err(error) => Err(error),
             };
             let answered = answered.map_err(|error| asked.refused(&numbered(index, &error)));

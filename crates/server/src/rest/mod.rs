@@ -89,12 +89,12 @@ fn routes(surface: Surface) -> fn(&mut web::ServiceConfig) {
 
 /// Answers an open address. Needs a tokio runtime around it.
 pub(crate) fn answer(
-    settings: &Settings,
     shared: Shared,
     (site, socket): (Site, Socket),
     tls: Option<&ServerConfig>,
 ) -> io::Result<Listener> {
     let Site { endpoint, surfaces } = site;
+    let grace_period = shared.settings.grace_period;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Figures are read every few seconds by one reader.
     let workers = if surfaces == [Surface::Metrics] { 1 } else { cores.min(4) };
@@ -118,7 +118,7 @@ pub(crate) fn answer(
     .h1_allow_half_closed(false)
     // Signals are the launcher's: it drains the engine before it stops the listeners.
     .disable_signals()
-    .shutdown_timeout(settings.grace_period.as_secs().max(1));
+    .shutdown_timeout(grace_period.as_secs().max(1));
     let (server, address, file) = match socket {
         Socket::Tcp(listener) => {
             let address = Address::Tcp(listener.local_addr()?);

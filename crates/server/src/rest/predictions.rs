@@ -40,20 +40,21 @@ pub(super) struct Asked<'a> {
     pub(super) version: Option<&'a str>,
     pub(super) id: &'a str,
     pub(super) url_path: &'a str,
-    pub(super) headers: Vec<Header>,
     /// Inputs that come from the query.
     pub(super) query: Vec<Part>,
 }
 
 impl Asked<'_> {
     /// What the engine makes of these inputs, which come after the query's.
-    pub(super) async fn answered(&self, parts: Vec<Part>) -> Result<Answered, Error> {
-        let request = Request {
-            id: self.id.to_owned(),
-            url_path: self.url_path.to_owned(),
-            headers: self.headers.clone(),
-            parts: [self.query.clone(), parts].concat(),
-        };
+    pub(super) async fn answered(
+        &self,
+        headers: Vec<Header>,
+        parts: Vec<Part>,
+    ) -> Result<Answered, Error> {
+        let mut inputs = self.query.clone();
+        inputs.extend(parts);
+        let (id, url_path) = (self.id.to_owned(), self.url_path.to_owned());
+        let request = Request { id, url_path, headers, parts: inputs };
         self.shared.engine.predict(self.admission, self.model, self.version, request).await
     }
 
@@ -104,16 +105,16 @@ async fn admitted(
         version: version.as_deref(),
         id: &id,
         url_path: &url_path,
-        headers: headers(request, form, &url_path),
         query: if form.takes_query() { body::query(request) } else { Vec::new() },
     };
+    let headers = headers(request, form, &url_path);
     let may_hold_many = form == Form::KServe || shared.settings.envelope == Envelope::Instances;
     if let Some(whole) = body::sole(&parts).filter(|_| may_hold_many)
         && let Some(instances) = instances::of(whole).map_err(|error| asked.refused(&error))?
     {
-        return instances::predict(&asked, &instances).await;
+        return instances::predict(&asked, &headers, &instances).await;
     }
-    let answered = asked.answered(parts).await.map_err(|error| asked.refused(&error))?;
+    let answered = asked.answered(headers, parts).await.map_err(|error| asked.refused(&error))?;
     let timing = answered.timing;
     let mut response = answer(answered.response, shared.settings.max_response_size)
         .map_err(|error| asked.refused(&error))?;

@@ -14,7 +14,7 @@ use mar_engine::{Error, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use super::common::RequestId;
-use super::{Shared, error, json};
+use super::{Shared, body, error, json};
 
 pub(crate) fn mount(config: &mut web::ServiceConfig) {
     let resource = |path: &str| {
@@ -27,33 +27,24 @@ pub(crate) fn mount(config: &mut web::ServiceConfig) {
                 .route(web::post().guard(json_body()).to(register::from_json))
                 .post(register::from_query),
         )
-        .service(
-            resource("/models/{model}")
-                .get(describe::describe)
-                .put(scale::scale)
-                .delete(versions::unregister)
-                .route(web::method(Method::OPTIONS).to(versions::options)),
-        )
         .service(resource("/models/{model}/{version}/set-default").put(versions::set_default))
-        .service(
-            resource("/models/{model}/{version}")
+        .service(resource("/v1/models/{model}").get(versions::kserve_ready));
+    for path in ["/models/{model}", "/models/{model}/{version}"] {
+        config.service(
+            resource(path)
                 .get(describe::describe)
                 .put(scale::scale)
                 .delete(versions::unregister)
                 .route(web::method(Method::OPTIONS).to(versions::options)),
-        )
-        .service(resource("/v1/models/{model}").get(versions::kserve_ready));
+        );
+    }
 }
 
 /// A request whose body is JSON.
 fn json_body() -> impl Guard {
     guard::fn_guard(|context| {
-        let content_type = context.head().headers().get("content-type");
-        let media_type = content_type
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.split(';').next())
-            .unwrap_or_default();
-        media_type.trim().eq_ignore_ascii_case("application/json")
+        let media_type = body::media_type(context.head().headers());
+        media_type.is_some_and(|it| it.eq_ignore_ascii_case("application/json"))
     })
 }
 

@@ -1,6 +1,5 @@
 //! `POST /models`: a model comes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -111,11 +110,7 @@ async fn register(
     response.await
 }
 
-fn run(
-    engine: &Arc<Engine>,
-    wanted: &Wanted,
-    resolved: &Resolved,
-) -> Result<Answer, mar_engine::Error> {
+fn run(engine: &Engine, wanted: &Wanted, resolved: &Resolved) -> Result<Answer, mar_engine::Error> {
     let load = LoadRequest {
         archive: resolved.path.clone(),
         url: resolved.url.clone(),

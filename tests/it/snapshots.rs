@@ -8,7 +8,7 @@ use crate::support::server::{TestServer, settings};
 use crate::support::store::Store;
 
 /// The members `models` of the snapshots in a folder, oldest first, each with the kind in its name.
-fn snapshots(folder: &Path) -> Vec<(String, Value)> {
+pub(crate) fn snapshots(folder: &Path) -> Vec<(String, Value)> {
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

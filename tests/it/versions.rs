@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::snapshots::snapshots;
 use crate::support::http::{agent, answer, delete, get, post, put};
 use crate::support::server::TestServer;
 use crate::support::store::Store;
@@ -49,6 +50,8 @@ fn a_worker_that_does_not_end_in_time_is_told_of_and_the_model_is_gone() {
     store.fake("m", "1.0", "gated");
     let mut settings = crate::support::server::settings();
     settings.engine.unload_timeout = std::time::Duration::from_millis(50);
+    let written = tempfile::tempdir().unwrap();
+    settings.snapshots = Some(written.path().to_owned());
     let (server, control) = TestServer::managed_with(settings, &store);
     assert_eq!(post(&server.management("/models?url=m-1.0&initial_workers=1"), b"").status, 200);
     let url = server.inference("/predictions/m");
@@ -58,6 +61,8 @@ fn a_worker_that_does_not_end_in_time_is_told_of_and_the_model_is_gone() {
     assert_eq!((code, class.as_str()), (408, "RequestTimeoutException"));
     assert!(message.contains("unregister_model_timeout"), "{message}");
     assert_eq!(get(&server.management("/models/m")).status, 404);
+    let (_, last) = snapshots(written.path()).pop().unwrap();
+    assert_eq!(last, serde_json::json!({}), "the next start does not bring it back");
     control.release_all();
     assert_eq!(hung.join().unwrap().text(), "hung");
 }

@@ -301,20 +301,22 @@ impl Engine {
         self.registry.set_default(name, version)
     }
 
-    /// Takes a version out, the default where none is named: no new request reaches it, those it has are
-    /// answered, its workers end, its files go. Blocks.
+    /// Takes a version out, the default where none is named: no new request reaches it. It is to be
+    /// unloaded then; see [`Engine::unload`].
     ///
     /// # Errors
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::DefaultVersion`] where
-    /// others are there; [`ErrorCode::Timeout`] where its workers did not end in time: the version is gone
-    /// all the same.
-    pub fn unregister(&self, name: &str, version: Option<&str>) -> Result<Arc<ModelVersion>> {
-        let version = self.registry.remove(name, version)?;
-        self.unload(&version)?;
-        Ok(version)
+    /// others are there.
+    pub fn take_out(&self, name: &str, version: Option<&str>) -> Result<Arc<ModelVersion>> {
+        self.registry.remove(name, version)
     }
 
-    fn unload(&self, version: &Arc<ModelVersion>) -> Result<()> {
+    /// Ends a version that was taken out: the requests it has are answered, its workers end, its files go.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Timeout`] where its workers did not end in time.
+    pub fn unload(&self, version: &Arc<ModelVersion>) -> Result<()> {
         version.close();
         let ended = version.ended_within(self.config.unload_timeout);
         if let Some(folder) = version.folder() {

@@ -18,12 +18,11 @@ pub(super) async fn unregister(
     }
     let Target { model, version } = target.into_inner();
     super::answer(&request, move || {
-        let unloaded = shared.engine.unregister(&model, version.as_deref());
-        if unloaded.is_ok() {
-            shared.changed();
-        }
-        let unloaded = unloaded?;
-        Resolved::registered(unloaded.url(), unloaded.archive()).discard();
+        let version = shared.engine.take_out(&model, version.as_deref())?;
+        // From now on, however long its workers take.
+        shared.changed();
+        Resolved::registered(version.url(), version.archive()).discard();
+        shared.engine.unload(&version)?;
         Ok((StatusCode::OK, format!("Model \"{model}\" unregistered")))
     })
     .await

@@ -12,26 +12,41 @@ use crate::settings::{Listed, Settings};
 /// Where snapshots go, and what they repeat of the settings.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
-    /// Locked while one is written, so that the newest holds what was changed last.
-    folder: Option<Mutex<PathBuf>>,
+    folder: Option<Folder>,
     effective: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    /// Whether the models of the start are all loaded. Locked while a snapshot is written, so that the
+    /// newest holds what was changed last.
+    started: Mutex<bool>,
 }
 
 impl Snapshots {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            folder: settings.snapshots.clone().map(Mutex::new),
+            folder: settings
+                .snapshots
+                .clone()
+                .map(|path| Folder { path, started: Mutex::default() }),
             effective: settings.effective.clone(),
         }
     }
 
     /// Writes one of all models as they are now. Blocks. One that cannot be written is told of in the log:
-    /// what was done to the models is done all the same.
+    /// what was done to the models is done all the same. None is written before that of the start, as it
+    /// would forget the models that are still to come.
     pub(crate) fn write(&self, engine: &Engine, kind: Kind) {
         let Some(folder) = &self.folder else { return };
-        let folder = folder.lock();
+        let mut started = folder.started.lock();
+        *started |= kind == Kind::Startup;
+        if !*started {
+            return;
+        }
         let models = models(engine);
-        match snapshot::write(&folder, kind, &self.effective, &models) {
+        match snapshot::write(&folder.path, kind, &self.effective, &models) {
             Ok(path) => log::debug!("snapshot {}", path.display()),
             Err(error) => log::error!("no snapshot was written: {error:#}"),
         }
@@ -73,4 +88,34 @@ fn listed(version: &ModelVersion, default_version: bool) -> Option<Listed> {
             startup_timeout: Some(plan.startup_timeout),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mar_engine::{EngineConfig, NoEvents};
+
+    use super::*;
+
+    #[test]
+    fn a_start_that_is_cut_short_forgets_nothing_of_the_last_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = EngineConfig { temp_dir: folder.path().into(), ..EngineConfig::default() };
+        let engine = Engine::new(config, Vec::new(), Vec::new(), Arc::new(NoEvents)).unwrap();
+        let path = folder.path().join("config");
+        let settings = Settings { snapshots: Some(path.clone()), ..Settings::default() };
+        let snapshots = Snapshots::new(&settings);
+        let written = || std::fs::read_dir(&path).map_or(0, Iterator::count);
+        for (kind, number) in [
+            (Kind::Snapshot, 0),
+            (Kind::Shutdown, 0),
+            (Kind::Startup, 1),
+            (Kind::Snapshot, 2),
+            (Kind::Shutdown, 3),
+        ] {
+            snapshots.write(&engine, kind);
+            assert_eq!(written(), number, "{kind:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(prepared) = PIPELINE.run(data) {
-        assert_eq!(prepared.planes.len(), 3 * 96 * 128);
+        assert_eq!(prepared.shape, [3, 96, 128]);
         assert!(u64::from(prepared.original.0) * u64::from(prepared.original.1) <= 1_000_000);
     }
 });

@@ -6,7 +6,7 @@ use mar_handler::{
     Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
     Tensor,
 };
-use mar_vision::{Pipeline, PipelineConfig, voc_palette};
+use mar_vision::{Pipeline, PipelineConfig, Prepared, Samples, voc_palette};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -76,14 +76,14 @@ impl Handler for MaskSegmenter {
             .pipeline
             .run(&request.payload()?.data)
             .map_err(|error| Error::invalid_input(error.to_string()).caused_by(error))?;
-        let shape = [3, prepared.height as usize, prepared.width as usize];
-        Ok(vec![Tensor::from_vec(&shape, prepared.planes)?])
+        request.kept.set(prepared.geometry);
+        Ok(vec![tensor(prepared)?])
     }
 
-    fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Batch> {
+    fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
         let len = batch.len();
         let epilogue = Epilogue::ArgMax { dim: CLASSES_DIM };
-        Batch::new(model.forward(batch.into_tensors(), epilogue)?, len)
+        Batch::new(model.forward(batch.into_tensors(), epilogue)?, len)?.split()
     }
 
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
@@ -115,6 +115,17 @@ impl Handler for MaskSegmenter {
         let palette = self.palette.iter().map(|colour| colour.to_vec()).collect::<Vec<_>>();
         told.insert("palette".into(), palette.into());
         told
+    }
+}
+
+fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor> {
+    match samples {
+        Samples::U8(values) => Tensor::from_vec(&shape, values),
+        Samples::F32(values) => Tensor::from_vec(&shape, values),
+        Samples::F16(bits) => {
+            let bytes = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect::<Vec<u8>>();
+            Tensor::from_bytes(DType::F16, &shape, bytes.into())
+        }
     }
 }
 
@@ -197,8 +208,8 @@ mod tests {
         let request = request(half_red());
         let inputs = handler.preprocess(&request).unwrap();
         assert_eq!(inputs[0].shape(), [3, 2, 2]);
-        let batch = handler.inference(&RedIsOne, Batch::stack(vec![inputs]).unwrap()).unwrap();
-        let outputs = batch.split().unwrap().remove(0);
+        let batch = Batch::stack(vec![inputs]).unwrap();
+        let outputs = handler.inference(&RedIsOne, batch).unwrap().remove(0);
         let response = handler.postprocess(outputs, &request).unwrap();
         assert_eq!(response.content_type.as_deref(), Some("application/json"));
         let answer: Value = serde_json::from_slice(&response.body).unwrap();

@@ -220,7 +220,7 @@ impl Worker {
             let message = format!("the handler answered {} of {len} requests", outputs.len());
             return Err(Error::new(ErrorCode::PredictionFailed, message));
         }
-        outputs.split()
+        Ok(outputs)
     }
 }
 

@@ -25,13 +25,14 @@ pub trait Handler: Send + Sync + 'static {
     /// [`ErrorCode::InvalidInput`](crate::ErrorCode::InvalidInput) where the request is at fault.
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>>;
 
-    /// A batch through the model. The default is a plain forward pass.
+    /// A batch through the model, to the outputs of each request in it. The default is a plain forward
+    /// pass, split. A handler whose requests get outputs of different sizes makes the lists itself.
     ///
     /// # Errors
     /// Whatever the model reports; it fails the batch, not the worker.
-    fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Batch> {
+    fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
         let len = batch.len();
-        Batch::new(model.forward(batch.into_tensors(), Epilogue::None)?, len)
+        Batch::new(model.forward(batch.into_tensors(), Epilogue::None)?, len)?.split()
     }
 
     /// One request's outputs, each without the batch dimension, to its response.

@@ -18,6 +18,6 @@ pub use context::Context;
 pub use error::{Error, ErrorCode, Result};
 pub use handler::{Handler, Registration};
 pub use model::{Device, Epilogue, LoadSpec, Model, Runtime};
-pub use request::{Header, Part, Request};
+pub use request::{Header, Kept, Part, Request};
 pub use response::Response;
 pub use tensor::{Batch, DType, Element, Tensor};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Result, Tensor};
+use crate::{Error, ErrorCode, Result, Tensor};
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,13 @@ pub enum Epilogue {
         /// The dimension, counted with the batch's.
         dim: usize,
     },
+    /// What [`Self::ArgMax`] gives, and how sure the network is of it: a second tensor of `F32` with the
+    /// probability of the winner, which is its softmax along `dim`, or for a single logit the sigmoid of
+    /// the side it is on.
+    ArgMaxWithProbability {
+        /// The dimension, counted with the batch's.
+        dim: usize,
+    },
     /// The `k` largest values along the last dimension, descending, and their indices: two tensors.
     /// `k` above the dimension's size gives all of it.
     TopK {
@@ -57,13 +64,28 @@ pub enum Epilogue {
 /// the model says that it may.
 pub trait Model: Send + Sync {
     /// Runs the network on stacked inputs, then the epilogue on its first output. Each result's first
-    /// side counts the requests.
+    /// side counts the requests. Of a dictionary the entries are tensors with its names, and `out`, where
+    /// there is one, is the first.
     ///
     /// # Errors
     /// [`ErrorCode::OutOfMemory`](crate::ErrorCode::OutOfMemory) where the device has no room for the
     /// batch, else [`ErrorCode::PredictionFailed`](crate::ErrorCode::PredictionFailed) with the runtime's
     /// first cause.
     fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>>;
+
+    /// Runs a network that takes a list of tensors of any sizes, one a request, and gives a list of
+    /// answers, one a request, as torchvision's detectors do. The entries of an answer that is a
+    /// dictionary are tensors with its names.
+    ///
+    /// # Errors
+    /// Those of [`Self::forward`]; [`ErrorCode::Unsupported`](crate::ErrorCode::Unsupported) where the
+    /// runtime has no such networks.
+    fn forward_list(&self, items: Vec<Tensor>) -> Result<Vec<Vec<Tensor>>> {
+        Err(Error::new(
+            ErrorCode::Unsupported,
+            format!("this runtime runs no network that takes a list of {} tensors", items.len()),
+        ))
+    }
 
     /// Where the weights are.
     fn device(&self) -> Device;

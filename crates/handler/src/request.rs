@@ -1,5 +1,9 @@
 //! One request, as every protocol hands it to a handler.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 
 use crate::{Error, Result};
@@ -18,6 +22,13 @@ pub struct Part {
     pub data: Bytes,
 }
 
+impl Part {
+    /// A field of a form: a value without a type.
+    pub fn field(name: String, value: String) -> Self {
+        Self { name, content_type: None, data: value.into() }
+    }
+}
+
 /// What a client sent.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -27,8 +38,35 @@ pub struct Request {
     pub url_path: String,
     /// The client's headers.
     pub headers: Vec<Header>,
+    /// The parameters of the query, in order, decoded: what the client wants of the answer.
+    pub query: Vec<(String, String)>,
     /// The body's pieces, in order.
     pub parts: Vec<Part>,
+    /// What `preprocess` keeps for `postprocess`.
+    pub kept: Kept,
+}
+
+/// A value that a handler's `preprocess` learns and its `postprocess` needs, such as the size of an image
+/// before it was scaled. It travels with the request, so a handler holds nothing of a request itself.
+#[derive(Clone, Default)]
+pub struct Kept(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Kept {
+    /// Keeps a value. The first one stays, where `preprocess` runs again.
+    pub fn set<T: Any + Send + Sync>(&self, value: T) {
+        self.0.get_or_init(|| Arc::new(value));
+    }
+
+    /// The value, where one of this type was kept.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.get()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Kept(something)" } else { "Kept(nothing)" })
+    }
 }
 
 impl Request {
@@ -49,6 +87,12 @@ impl Request {
                 if names.is_empty() { "none".into() } else { names.join(", ") }
             ))
         })
+    }
+
+    /// The value of a query's parameter; the last of several wins.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let named = self.query.iter().rev().find(|(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
     }
 
     /// The value of a header, whatever the case of its name; the last of several wins.
@@ -94,5 +138,25 @@ mod tests {
             Request { headers: vec![("Accept".into(), "a".into())], ..Request::default() };
         assert_eq!(request.header("accept"), Some("a"));
         assert_eq!(request.header("x"), None);
+    }
+
+    #[test]
+    fn the_last_parameter_of_a_name_wins() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let query = vec![pair("format", "rle"), pair("format", "png"), pair("k", "")];
+        let request = Request { query, ..Request::default() };
+        assert_eq!(request.parameter("format"), Some("png"));
+        assert_eq!(request.parameter("k"), Some(""));
+        assert_eq!(request.parameter("Format"), None);
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_as_the_type_it_was() {
+        let request = Request::default();
+        assert_eq!(request.kept.get::<u32>(), None);
+        request.kept.set(7_u32);
+        request.kept.set(8_u32);
+        assert_eq!(request.kept.get::<u32>(), Some(&7));
+        assert_eq!(request.kept.get::<i64>(), None);
     }
 }

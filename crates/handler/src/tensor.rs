@@ -1,5 +1,7 @@
 //! Tensors in host memory: a type, a shape, and aligned bytes in row-major order.
 
+use std::sync::Arc;
+
 use bytemuck::{AnyBitPattern, NoUninit};
 use bytes::Bytes;
 use ndarray::{ArrayViewD, IxDyn};
@@ -72,6 +74,7 @@ pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
     data: Bytes,
+    name: Option<Arc<str>>,
 }
 
 impl Tensor {
@@ -102,7 +105,19 @@ impl Tensor {
         }
         let data =
             if data.as_ptr().addr().is_multiple_of(dtype.size()) { data } else { align(&data) };
-        Ok(Self { dtype, shape: shape.to_vec(), data })
+        Ok(Self { dtype, shape: shape.to_vec(), data, name: None })
+    }
+
+    /// The same tensor under a name. Stacking, splitting and reshaping keep it.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The name that the network or the client knows it by, where there is one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The type of the elements.
@@ -149,7 +164,7 @@ impl Tensor {
     /// # Errors
     /// [`ErrorCode::Internal`] where the shapes hold different numbers of elements.
     pub fn reshape(self, shape: &[usize]) -> Result<Self> {
-        Self::from_bytes(self.dtype, shape, self.data)
+        Ok(Self { name: self.name, ..Self::from_bytes(self.dtype, shape, self.data)? })
     }
 }
 
@@ -236,7 +251,8 @@ impl Batch {
                     for request in &requests {
                         data.extend_from_slice(&request[i].data);
                     }
-                    Tensor::from_bytes(*dtype, &stacked(shape), data.into())
+                    let name = requests[0][i].name.clone();
+                    Ok(Tensor { name, ..Tensor::from_bytes(*dtype, &stacked(shape), data.into())? })
                 })
                 .collect::<Result<_>>()?
         };
@@ -275,7 +291,9 @@ impl Batch {
                     .map(|tensor| {
                         let size = tensor.data.len() / self.len;
                         let item = tensor.data.slice(i * size..(i + 1) * size);
-                        Tensor::from_bytes(tensor.dtype, &tensor.shape[1..], item)
+                        let name = tensor.name.clone();
+                        let item = Tensor::from_bytes(tensor.dtype, &tensor.shape[1..], item)?;
+                        Ok(Tensor { name, ..item })
                     })
                     .collect()
             })
@@ -332,6 +350,16 @@ mod tests {
         let batch = Batch::stack(vec![vec![tensor]]).unwrap();
         assert_eq!(batch.tensors()[0].shape(), [1, 3]);
         assert_eq!(batch.tensors()[0].bytes().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_name_survives_batching() {
+        let named = |value| Tensor::from_vec(&[1], vec![value]).unwrap().named("x");
+        for requests in [vec![vec![named(1_u8)]], vec![vec![named(1_u8)], vec![named(2)]]] {
+            let batch = Batch::stack(requests.clone()).unwrap();
+            assert_eq!(batch.tensors()[0].name(), Some("x"));
+            assert_eq!(batch.split().unwrap(), requests);
+        }
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub(crate) fn apply(outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tens
             first.f_softmax(dim as i64, None).map(|tensor| vec![tensor])
         }
         Epilogue::ArgMax { dim } => arg_max(first, dim, side(first, dim)?).map(|t| vec![t]),
+        Epilogue::ArgMaxWithProbability { dim } => {
+            let classes = side(first, dim)?;
+            let probability = winners_probability(first, dim as i64, classes);
+            arg_max(first, dim, classes).and_then(|winner| Ok(vec![winner, probability?]))
+        }
         Epilogue::TopK { k } => {
             let last = first.dim().checked_sub(1).ok_or_else(|| scalar(first))?;
             let k = (k as i64).min(side(first, last)?);
@@ -35,6 +40,15 @@ fn arg_max(scores: &Tensor, dim: usize, classes: i64) -> Result<Tensor, tch::Tch
     }
     let winners = scores.f_argmax(dim, false)?;
     if classes <= BYTE_CLASSES { winners.f_to_kind(Kind::Uint8) } else { Ok(winners) }
+}
+
+/// The softmax of the winner along `dim`; of a single logit, the sigmoid of its distance from 0.
+fn winners_probability(scores: &Tensor, dim: i64, classes: i64) -> Result<Tensor, tch::TchError> {
+    let scores = scores.f_to_kind(Kind::Float)?;
+    if classes == 1 {
+        return scores.f_squeeze_dim(dim)?.f_abs()?.f_sigmoid();
+    }
+    scores.f_softmax(dim, None)?.f_amax([dim], false)
 }
 
 /// How long a tensor is along a dimension, or an error that shows its shape.
@@ -91,6 +105,22 @@ mod tests {
         let out = out.unwrap();
         assert_eq!(out[0].size(), [1, 3]);
         assert_eq!(bytes(&out[0]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn the_winners_probability_is_its_softmax_or_its_sigmoid() {
+        let ln = |p: f32| p.ln();
+        let of = |values: &[f32], shape: &[i64]| {
+            let epilogue = Epilogue::ArgMaxWithProbability { dim: 1 };
+            let out = apply(vec![scores(values, shape)], epilogue).unwrap();
+            (bytes(&out[0]), Vec::<f32>::try_from(out[1].reshape([-1])).unwrap(), out[1].size())
+        };
+        let (winners, sure, shape) = of(&[ln(0.2), ln(0.9), ln(0.8), ln(0.1)], &[1, 2, 2]);
+        assert_eq!((winners, shape), (vec![1, 0], vec![1, 2]));
+        assert!((sure[0] - 0.8).abs() < 1e-6 && (sure[1] - 0.9).abs() < 1e-6, "{sure:?}");
+        let (winners, sure, _) = of(&[ln(3.0), ln(0.25)], &[1, 1, 2]);
+        assert_eq!(winners, [1, 0], "sigmoid of ln 3 is 3 in 4, that of ln 1/4 is 1 in 5");
+        assert!((sure[0] - 0.75).abs() < 1e-6 && (sure[1] - 0.8).abs() < 1e-6, "{sure:?}");
     }
 
     #[test]

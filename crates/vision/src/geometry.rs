@@ -13,18 +13,23 @@ const SCALED_AREAS: u64 = 16;
 
 /// Height and width in pixels, in the order of arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) height: u32,
-    pub(crate) width: u32,
+pub struct Size {
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
 }
 
 /// A part of an image, in pixels from its top left corner. The corner may lie outside, for a crop larger
 /// than the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) left: i64,
-    pub(crate) top: i64,
-    pub(crate) size: Size,
+pub struct Window {
+    /// Columns from the image's left edge to the window's.
+    pub left: i64,
+    /// Rows from the image's top edge to the window's.
+    pub top: i64,
+    /// How large the part is.
+    pub size: Size,
 }
 
 /// What is done to images of any size.
@@ -49,6 +54,76 @@ pub(crate) struct Plan {
     pub(crate) scaled: Size,
     /// The part of the scaled image that is kept.
     pub(crate) window: Window,
+}
+
+/// How one image became what a network sees, and how what the network gives comes back to its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// The image, decoded.
+    pub original: Size,
+    /// The part of it that was scaled. It may reach beyond the image, where that was padded.
+    pub source: Window,
+    /// The size that part was scaled to.
+    pub scaled: Size,
+    /// The part of the scaled image that the network sees. It may reach beyond it, too.
+    pub window: Window,
+}
+
+impl Geometry {
+    /// The size that the network sees.
+    pub fn size(&self) -> Size {
+        self.window.size
+    }
+
+    /// Brings a plane of the size that the network sees back to the original image: each pixel gets the
+    /// value whose area its centre lies in, and `fill` where the network did not look.
+    ///
+    /// # Panics
+    /// Where `plane` has not one value a pixel of [`Self::size`].
+    pub fn restore<T: Copy>(&self, plane: &[T], fill: T) -> Vec<T> {
+        let Size { height, width } = self.size();
+        assert_eq!(plane.len() as u64, self.size().pixels(), "one value a pixel");
+        let columns: Vec<Option<usize>> = (0..self.original.width)
+            .map(|x| {
+                seen(
+                    x,
+                    self.source.left,
+                    self.source.size.width,
+                    self.scaled.width,
+                    self.window.left,
+                    width,
+                )
+            })
+            .collect();
+        let mut restored =
+            Vec::with_capacity(self.original.width as usize * self.original.height as usize);
+        for y in 0..self.original.height {
+            let row = seen(
+                y,
+                self.source.top,
+                self.source.size.height,
+                self.scaled.height,
+                self.window.top,
+                height,
+            );
+            match row {
+                None => restored.extend(std::iter::repeat_n(fill, columns.len())),
+                Some(row) => {
+                    let row = &plane[row * width as usize..][..width as usize];
+                    restored.extend(columns.iter().map(|column| column.map_or(fill, |x| row[x])));
+                }
+            }
+        }
+        restored
+    }
+}
+
+/// Where a network sees the pixel `at` of the original, along one side.
+fn seen(at: u32, start: i64, source: u32, scaled: u32, cut: i64, length: u32) -> Option<usize> {
+    let at = u64::try_from(i64::from(at) - start).ok().filter(|at| *at < u64::from(source))?;
+    let scaled_at = (2 * at + 1) * u64::from(scaled) / (2 * u64::from(source));
+    let at = usize::try_from(i64::try_from(scaled_at).ok()? - cut).ok()?;
+    (at < length as usize).then_some(at)
 }
 
 impl Size {

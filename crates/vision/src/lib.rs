@@ -11,8 +11,8 @@
 //! let pipeline = Pipeline::new(config)?;
 //! let gray = RgbImage8::new(640, 480, vec![128; 3 * 640 * 480]).expect("the length is that of the size");
 //! let prepared = pipeline.run(&rgb_png(&gray)?)?;
-//! assert_eq!(prepared.planes.len(), 3 * 96 * 128);
-//! assert_eq!(prepared.original, (480, 640));
+//! assert_eq!(prepared.shape, [3, 96, 128]);
+//! assert_eq!(prepared.geometry.original.width, 640);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -28,10 +28,11 @@ mod pipeline;
 mod resample;
 
 pub use decode::{DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Format, decode};
+pub use geometry::{Geometry, Size, Window};
 pub use image::RgbImage8;
 pub use mask::{MaskError, class_shares, overlay, palette_png, rgb_png, voc_palette};
 pub use pipeline::{
     ConfigError, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, Pipeline, PipelineConfig, Prepared,
-    ResizeMethod, Sides,
+    ResizeMethod, Samples, Sides,
 };
 pub use resample::{Filter, resize};

@@ -46,8 +46,14 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
 
 /// The query's parameters, as the parts that they are where a query is an input.
 pub(crate) fn query(request: &HttpRequest) -> Vec<Part> {
+    let part = |(name, value): (String, String)| Part::field(name, value);
+    parameters(request).into_iter().map(part).collect()
+}
+
+/// The query's parameters, decoded.
+pub(crate) fn parameters(request: &HttpRequest) -> Vec<(String, String)> {
     // Whatever is there has this form: what is not UTF-8 or not percent-encoded is replaced.
-    fields(request.query_string().as_bytes()).unwrap_or_default()
+    serde_urlencoded::from_str(request.query_string()).unwrap_or_default()
 }
 
 /// The body, where it is no form and stands alone.
@@ -97,9 +103,7 @@ fn urlencoded(body: Bytes) -> Vec<Part> {
 /// What `name=value&...` holds, decoded.
 fn fields(text: &[u8]) -> Option<Vec<Part>> {
     let fields: Vec<(String, String)> = serde_urlencoded::from_bytes(text).ok()?;
-    let part =
-        |(name, value): (String, String)| Part { name, content_type: None, data: value.into() };
-    Some(fields.into_iter().map(part).collect())
+    Some(fields.into_iter().map(|(name, value)| Part::field(name, value)).collect())
 }
 
 async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Vec<Part>, HttpResponse> {

@@ -40,8 +40,10 @@ pub(super) struct Asked<'a> {
     pub(super) version: Option<&'a str>,
     pub(super) id: &'a str,
     pub(super) url_path: &'a str,
+    /// The query's parameters.
+    pub(super) query: Vec<(String, String)>,
     /// Inputs that come from the query.
-    pub(super) query: Vec<Part>,
+    pub(super) query_parts: Vec<Part>,
 }
 
 impl Asked<'_> {
@@ -51,10 +53,16 @@ impl Asked<'_> {
         headers: Vec<Header>,
         parts: Vec<Part>,
     ) -> Result<Answered, Error> {
-        let mut inputs = self.query.clone();
+        let mut inputs = self.query_parts.clone();
         inputs.extend(parts);
-        let (id, url_path) = (self.id.to_owned(), self.url_path.to_owned());
-        let request = Request { id, url_path, headers, parts: inputs };
+        let request = Request {
+            id: self.id.to_owned(),
+            url_path: self.url_path.to_owned(),
+            headers,
+            query: self.query.clone(),
+            parts: inputs,
+            ..Request::default()
+        };
         self.shared.engine.predict(self.admission, self.model, self.version, request).await
     }
 
@@ -105,7 +113,8 @@ async fn admitted(
         version: version.as_deref(),
         id: &id,
         url_path: &url_path,
-        query: if form.takes_query() { body::query(request) } else { Vec::new() },
+        query: body::parameters(request),
+        query_parts: if form.takes_query() { body::query(request) } else { Vec::new() },
     };
     let headers = headers(request, form, &url_path);
     let may_hold_many = form == Form::KServe || shared.settings.envelope == Envelope::Instances;

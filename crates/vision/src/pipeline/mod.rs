@@ -12,7 +12,7 @@ use config::Settings;
 
 use crate::RgbImage8;
 use crate::decode::{DecodeError, decode};
-use crate::geometry::{Plan, Scale, Size, Window};
+use crate::geometry::{Geometry, Plan, Scale, Size, Window};
 use crate::resample::resize;
 
 /// A checked configuration, ready to run. One value serves any number of threads.
@@ -26,14 +26,23 @@ pub struct Pipeline {
 /// An image ready for a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
-    /// Red, green and blue planes, each `height` rows of `width` normalised values.
-    pub planes: Vec<f32>,
-    /// Height of a plane in pixels.
-    pub height: u32,
-    /// Width of a plane in pixels.
-    pub width: u32,
-    /// Height and width of the image as it was sent.
-    pub original: (u32, u32),
+    /// The values, in the order of `shape`.
+    pub samples: Samples,
+    /// Channels, height and width, or height, width and channels, as the configuration's `layout` says.
+    pub shape: [usize; 3],
+    /// Where the values come from in the image that was sent.
+    pub geometry: Geometry,
+}
+
+/// The values of a prepared image, in the type that the network takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    /// 8-bit levels.
+    U8(Vec<u8>),
+    /// Half precision, as bits.
+    F16(Vec<u16>),
+    /// Single precision.
+    F32(Vec<f32>),
 }
 
 impl Pipeline {
@@ -59,13 +68,14 @@ impl Pipeline {
     /// # Errors
     /// As [`decode`], and [`DecodeError::ResizeTooLarge`] for images of very unequal sides.
     pub fn run(&self, encoded: &[u8]) -> Result<Prepared, DecodeError> {
-        let (image, original) = self.resized(encoded)?;
+        let (image, geometry) = self.resized(encoded)?;
         let mut planes = Vec::with_capacity(image.data().len());
         for (channel, levels) in self.levels.iter().enumerate() {
             let samples = image.data().iter().skip(channel).step_by(3);
             planes.extend(samples.map(|sample| levels[usize::from(*sample)]));
         }
-        Ok(Prepared { planes, height: image.height(), width: image.width(), original })
+        let shape = [3, image.height() as usize, image.width() as usize];
+        Ok(Prepared { samples: Samples::F32(planes), shape, geometry })
     }
 
     /// The pixels that [`Self::run`] scales to 0..1 and normalises.
@@ -95,8 +105,8 @@ impl Pipeline {
         )
     }
 
-    /// The image after resize and crop, and its height and width before.
-    fn resized(&self, encoded: &[u8]) -> Result<(RgbImage8, (u32, u32)), DecodeError> {
+    /// The image after resize and crop, and where it comes from in the one before.
+    fn resized(&self, encoded: &[u8]) -> Result<(RgbImage8, Geometry), DecodeError> {
         let settings = &self.settings;
         let image = decode(encoded, &settings.limits)?;
         let size = Size { height: image.height(), width: image.width() };
@@ -112,7 +122,8 @@ impl Pipeline {
             Cow::Owned(resize(&part, plan.scaled.width, plan.scaled.height, settings.filter))
         };
         let kept = cut(&scaled, plan.window).into_owned();
-        Ok((kept, (size.height, size.width)))
+        let Plan { source, scaled, window } = plan;
+        Ok((kept, Geometry { original: size, source, scaled, window }))
     }
 }
 

@@ -124,7 +124,7 @@ proptest! {
             file.truncate(length);
         }
         if let Ok(prepared) = pipeline().run(&file) {
-            prop_assert!(prepared.planes.len() == 3 * 32 * 32);
+            prop_assert!(prepared.shape == [3, 32, 32]);
         }
     }
 }

@@ -1,6 +1,13 @@
-use mar_vision::{DecodeError, Pipeline, PipelineConfig, ResizeMethod, Sides};
+use mar_vision::{
+    DecodeError, Pipeline, PipelineConfig, Prepared, ResizeMethod, Samples, Sides, Size,
+};
 
 use crate::golden::{load, number, read, rows};
+
+fn floats(prepared: &Prepared) -> &[f32] {
+    let Samples::F32(values) = &prepared.samples else { panic!("{:?}", prepared.samples) };
+    values
+}
 
 #[test]
 fn gives_the_tensor_of_fastai() {
@@ -17,10 +24,11 @@ fn gives_the_tensor_of_fastai() {
         let bytes = read(row["file"].as_str().unwrap());
         let expected: Vec<f32> =
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-        assert_eq!((prepared.height, prepared.width, prepared.original), (height, width, (45, 67)));
-        assert_eq!(prepared.planes.len(), expected.len());
-        let worst =
-            prepared.planes.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert_eq!(prepared.shape, [3, height as usize, width as usize]);
+        assert_eq!(prepared.geometry.original, Size { height: 45, width: 67 });
+        let values = floats(&prepared);
+        assert_eq!(values.len(), expected.len());
+        let worst = values.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         println!("{row}: max difference {worst}");
         assert!(worst <= 1e-6, "{worst}");
     }
@@ -31,10 +39,10 @@ fn planes_are_channels_first() {
     let config = PipelineConfig { mean: Some([0.0; 3]), std: Some([1.0; 3]), ..Default::default() };
     let prepared = Pipeline::new(config).unwrap().run(&read("rgb.png")).unwrap();
     let image = load("rgb.png");
-    assert_eq!((prepared.width, prepared.height), (image.width(), image.height()));
+    assert_eq!(prepared.shape, [3, image.height() as usize, image.width() as usize]);
     let pixels = image.data().len() / 3;
     for (index, sample) in image.data().iter().enumerate() {
-        let value = prepared.planes[index % 3 * pixels + index / 3];
+        let value = floats(&prepared)[index % 3 * pixels + index / 3];
         assert_eq!(value.to_bits(), (f32::from(*sample) / 255.0).to_bits());
     }
 }

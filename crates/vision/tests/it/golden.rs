@@ -14,7 +14,8 @@ pub(crate) fn rows(name: &str) -> &'static [Value] {
 }
 
 pub(crate) fn read(name: &str) -> Vec<u8> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect();
+    let path: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "../../tests/parity/pixels", name].iter().collect();
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn number(value: &Value) -> u32 {
     u32::try_from(value.as_u64().unwrap()).unwrap()
 }
 
-/// The noise that `make_golden.py` draws for a size is stored by NumPy's generator, so it comes as a file.
+/// The noise that `make.py` draws for a size is stored by NumPy's generator, so it comes as a file.
 pub(crate) fn noise(source: &Value) -> Vec<u8> {
     read(&format!("noise_{}x{}.png", source[0], source[1]))
 }

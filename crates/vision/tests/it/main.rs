@@ -1,5 +1,5 @@
 //! One binary for the tests that need files. The expected pixels were made by Pillow, FastAI and torchvision:
-//! see `golden/make_golden.py`.
+//! see `tests/parity/pixels/make.py`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use crate::golden::{digest, load, number, rows};
 
-/// The picture that `make_golden.py` calls `formula`.
+/// The picture that `make.py` calls `formula`.
 pub(crate) fn formula(width: u32, height: u32) -> RgbImage8 {
     let mut data = Vec::new();
     for y in 0..height {

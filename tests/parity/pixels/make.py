@@ -1,6 +1,6 @@
 """Writes the golden files of this folder: what Pillow, FastAI and torchvision make of small images.
 
-    python make_golden.py            # writes into the folder of this script
+    python make.py            # writes into the folder of this script
 
 Every picture is computed, none is random between runs, so the same library versions write the same bytes
 (the versions used are the first entry of golden.json). Tests compare digests of raw RGB pixels; where a

@@ -35,6 +35,17 @@ use crate::RgbImage8;
 /// Twice Pillow's `Image.MAX_IMAGE_PIXELS`: from there on Pillow raises `DecompressionBombError`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 
+/// What becomes of the orientation that an image's EXIF data names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exif {
+    /// Nothing, as in Pillow's `Image.open` and in `FastAI`.
+    #[default]
+    Ignore,
+    /// The image is turned, as by Pillow's `ImageOps.exif_transpose`.
+    Apply,
+}
+
 /// What an image may cost. Checked against the file's header before a buffer for pixels exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {

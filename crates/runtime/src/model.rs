@@ -50,7 +50,8 @@ impl Model for TorchModel {
     fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
         tch::no_grad(|| {
             let outputs = borrowed(&inputs, |views| {
-                let inputs = self.placed(views)?.into_iter().map(IValue::Tensor).collect::<Vec<_>>();
+                let inputs =
+                    self.placed(views)?.into_iter().map(IValue::Tensor).collect::<Vec<_>>();
                 answer::flatten(self.run(&inputs)?)
             })?;
             if epilogue == Epilogue::None {

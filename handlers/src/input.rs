@@ -66,10 +66,7 @@ pub(crate) fn file(request: &Request) -> Result<Bytes> {
 /// # Errors
 /// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) saying what is wrong with it.
 pub(crate) fn sent(request: &Request) -> Result<Sent> {
-    let part = match &request.parts[..] {
-        [only] => only,
-        _ => request.payload()?,
-    };
+    let part = part(request)?;
     if is_json(part) {
         return match serde_json::from_slice::<Json<'_>>(&part.data) {
             Ok(Json::Text(text)) => decoded(&text).map(Sent::File),
@@ -107,11 +104,27 @@ pub(crate) fn with_parity(mut response: Response, _: &Pipeline) -> Response {
     response
 }
 
+/// The part that holds the input: `data`, else `body`, else the only part there is.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) naming the parts that are there.
+pub(crate) fn part(request: &Request) -> Result<&Part> {
+    if let [only] = &request.parts[..] { Ok(only) } else { request.payload() }
+}
+
+/// A part's type without its parameters, where the client gave one.
+pub(crate) fn media_type(part: &Part) -> Option<&str> {
+    part.content_type.as_deref()?.split(';').next().map(str::trim)
+}
+
+/// Whether a part says that it is JSON.
+pub(crate) fn says_json(part: &Part) -> bool {
+    media_type(part).is_some_and(|it| it.eq_ignore_ascii_case("application/json"))
+}
+
 /// Whether a part is JSON: it says so, or begins as no image file does.
 fn is_json(part: &Part) -> bool {
-    let media_type = part.content_type.as_deref().and_then(|it| it.split(';').next());
-    media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
-        || matches!(part.data.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'))
+    says_json(part) || matches!(part.data.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'))
 }
 
 /// Whether a text is made of base64's letters alone, or says that it is base64.

@@ -12,6 +12,7 @@ mod labels;
 mod mask_segmenter;
 mod numbers;
 mod section;
+mod text_classifier;
 
 use mar_handler::{Registration, Result};
 use serde_json::{Map, Value};
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 pub use image_classifier::ImageClassifier;
 pub use image_segmenter::ImageSegmenter;
 pub use mask_segmenter::MaskSegmenter;
+pub use text_classifier::TextClassifier;
 
 /// Every handler here, under the name that archives know it by.
 pub fn all() -> Vec<Registration> {
@@ -26,6 +28,7 @@ pub fn all() -> Vec<Registration> {
         Registration::of::<ImageClassifier>(image_classifier::NAME),
         Registration::of::<ImageSegmenter>(image_segmenter::NAME),
         Registration::of::<MaskSegmenter>("mask_segmenter"),
+        Registration::of::<TextClassifier>(text_classifier::NAME),
     ]
 }
 

@@ -12,6 +12,8 @@ use mar_vision::{Geometry, Pipeline, PipelineConfig, Prepared, Samples};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// The name that archives know it by.
+pub(crate) const NAME: &str = "object_detector";
 /// The scores from which TorchServe shows a box.
 const THRESHOLD: f64 = 0.5;
 
@@ -230,10 +232,7 @@ fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor> {
     match samples {
         Samples::U8(values) => Tensor::from_vec(&shape, values),
         Samples::F32(values) => Tensor::from_vec(&shape, values),
-        Samples::F16(bits) => {
-            let bytes = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect::<Vec<u8>>();
-            Tensor::from_bytes(DType::F16, &shape, bytes.into())
-        }
+        Samples::F16(values) => Tensor::from_vec(&shape, values),
     }
 }
 

@@ -12,6 +12,7 @@ mod labels;
 mod mask_segmenter;
 mod numbers;
 mod section;
+mod tensor;
 mod text_classifier;
 
 use mar_handler::{Registration, Result};
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 pub use image_classifier::ImageClassifier;
 pub use image_segmenter::ImageSegmenter;
 pub use mask_segmenter::MaskSegmenter;
+pub use tensor::TensorHandler;
 pub use text_classifier::TextClassifier;
 
 /// Every handler here, under the name that archives know it by.
@@ -28,6 +30,7 @@ pub fn all() -> Vec<Registration> {
         Registration::of::<ImageClassifier>(image_classifier::NAME),
         Registration::of::<ImageSegmenter>(image_segmenter::NAME),
         Registration::of::<MaskSegmenter>("mask_segmenter"),
+        Registration::of::<TensorHandler>(tensor::NAME),
         Registration::of::<TextClassifier>(text_classifier::NAME),
     ]
 }

@@ -1,12 +1,12 @@
 //! `image_classifier`: an image in, the names and probabilities of its likeliest classes out.
 
 use mar_handler::{Batch, Context, Epilogue, Handler, Model, Request, Response, Result, Tensor};
-use mar_vision::Pipeline;
+use mar_vision::{Pipeline, PipelineConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::labels::{Labels, Written};
-use crate::{answer, defaults, input, section};
+use crate::{answer, input, section};
 
 /// The name that archives know it by.
 pub(crate) const NAME: &str = "image_classifier";
@@ -25,7 +25,7 @@ const THRESHOLD: f32 = 0.5;
 /// the likeliest first.
 ///
 /// Its keys under `handler:` are `labels`, `top_k`, `activation`, `threshold` and those of
-/// [`PipelineConfig`](mar_vision::PipelineConfig).
+/// [`PipelineConfig`].
 #[derive(Debug)]
 pub struct ImageClassifier {
     pipeline: Pipeline,
@@ -63,7 +63,7 @@ pub(crate) const KEYS: [&str; 4] = ["labels", "top_k", "activation", "threshold"
 impl Handler for ImageClassifier {
     fn initialize(context: &Context) -> Result<Self> {
         let (config, mut own) = section::parted::<Own>(context, NAME, &KEYS)?;
-        let pipeline = section::pipeline(defaults::torchserve(config))?;
+        let pipeline = section::pipeline(config.or(PipelineConfig::torchvision_imagenet()))?;
         if own.top_k == Some(0) {
             return Err(section::wrong(&"top_k must be 1 or more"));
         }

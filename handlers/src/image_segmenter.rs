@@ -5,11 +5,11 @@ use mar_handler::{
     Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
     Tensor,
 };
-use mar_vision::Pipeline;
+use mar_vision::{Pipeline, PipelineConfig};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Map, Value};
 
-use crate::{defaults, input, section};
+use crate::{input, section};
 
 /// The name that archives know it by.
 pub(crate) const NAME: &str = "image_segmenter";
@@ -25,7 +25,7 @@ const CLASSES_DIM: usize = 1;
 /// each `[class, probability]`. That is 2 MB of JSON for 224 x 224 pixels:
 /// [`MaskSegmenter`](crate::MaskSegmenter) answers in a thousandth of it.
 ///
-/// Its keys under `handler:` are those of [`PipelineConfig`](mar_vision::PipelineConfig).
+/// Its keys under `handler:` are those of [`PipelineConfig`].
 #[derive(Debug)]
 pub struct ImageSegmenter {
     pipeline: Pipeline,
@@ -39,7 +39,7 @@ struct Own {}
 impl Handler for ImageSegmenter {
     fn initialize(context: &Context) -> Result<Self> {
         let (config, Own {}) = section::parted(context, NAME, &[])?;
-        Ok(Self { pipeline: section::pipeline(defaults::torchserve(config))? })
+        Ok(Self { pipeline: section::pipeline(config.or(PipelineConfig::torchvision_imagenet()))? })
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
@@ -178,6 +178,6 @@ mod tests {
     fn a_key_that_it_does_not_know_is_named() {
         let error =
             ImageSegmenter::initialize(&context("", &json!({ "palette": [] }))).unwrap_err();
-        assert!(error.message().contains("\"palette\"; image_segmenter knows: size"), "{error}");
+        assert!(error.message().contains("\"palette\"; image_segmenter knows: parity"), "{error}");
     }
 }

@@ -4,23 +4,25 @@
 #![warn(missing_docs)]
 
 mod answer;
-mod defaults;
 mod image_classifier;
 mod image_segmenter;
 mod input;
 mod labels;
 mod mask_segmenter;
 mod numbers;
+mod object_detector;
 mod section;
 mod tensor;
 mod text_classifier;
 
 use mar_handler::{Registration, Result};
+use mar_vision::PipelineConfig;
 use serde_json::{Map, Value};
 
 pub use image_classifier::ImageClassifier;
 pub use image_segmenter::ImageSegmenter;
 pub use mask_segmenter::MaskSegmenter;
+pub use object_detector::ObjectDetector;
 pub use tensor::TensorHandler;
 pub use text_classifier::TextClassifier;
 
@@ -30,6 +32,7 @@ pub fn all() -> Vec<Registration> {
         Registration::of::<ImageClassifier>(image_classifier::NAME),
         Registration::of::<ImageSegmenter>(image_segmenter::NAME),
         Registration::of::<MaskSegmenter>("mask_segmenter"),
+        Registration::of::<ObjectDetector>(object_detector::NAME),
         Registration::of::<TensorHandler>(tensor::NAME),
         Registration::of::<TextClassifier>(text_classifier::NAME),
     ]
@@ -40,12 +43,14 @@ pub fn all() -> Vec<Registration> {
 ///
 /// Only the keys that say something of pixels are read: labels and other files need the archive.
 pub fn preprocessing(handler: &str, config: &Map<String, Value>) -> Option<Result<String>> {
-    let with_defaults = match handler {
-        image_classifier::NAME | image_segmenter::NAME => defaults::torchserve,
-        "mask_segmenter" => |config| config,
+    let defaults = match handler {
+        image_classifier::NAME | image_segmenter::NAME => PipelineConfig::torchvision_imagenet(),
+        object_detector::NAME => PipelineConfig::to_tensor(),
+        "mask_segmenter" => PipelineConfig::default(),
         _ => return None,
     };
-    let pipeline = section::pipeline_keys(config).map(with_defaults).and_then(section::pipeline);
+    let pipeline =
+        section::pipeline_keys(config).and_then(|config| section::pipeline(config.or(defaults)));
     Some(pipeline.map(|pipeline| pipeline.describe()))
 }
 
@@ -66,7 +71,10 @@ mod tests {
         assert_eq!(told("image_segmenter", &json!({})), Some(torchserves));
         let own = told("image_classifier", &json!({ "handler": { "size": 96, "top_k": 3 } }));
         assert!(own.unwrap().contains("squish to 96x96"));
-        assert!(told("mask_segmenter", &json!({})).unwrap().contains("keep the size"));
+        let native = told("mask_segmenter", &json!({})).unwrap();
+        assert!(!native.contains("resize") && native.contains("normalise"), "{native}");
+        let unscaled = told("object_detector", &json!({})).unwrap();
+        assert!(!unscaled.contains("0.485"), "{unscaled}");
         assert_eq!(told("tensor", &json!({})), None);
         assert_eq!(told("my_handler.py", &json!({})), None);
         let wrong = json!({ "handler": { "size": "big" } });

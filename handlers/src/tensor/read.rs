@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use half::{bf16, f16};
-use mar_handler::{DType, Error, Part, Request, Result, Tensor};
+use mar_handler::{DType, Element, Error, Part, Request, Result, Tensor};
 use serde_json::value::RawValue;
 
 use super::declared::{Input, by_name};
@@ -176,8 +176,8 @@ fn of_json(text: &str, input: &Input) -> Result<Tensor> {
         DType::I64 => tensor::<i64>(text, input)?,
         DType::F32 => tensor::<f32>(text, input)?,
         DType::F64 => tensor::<f64>(text, input)?,
-        DType::F16 => rounded(text, input, |value| f16::from_f32(value).to_bits())?,
-        DType::BF16 => rounded(text, input, |value| bf16::from_f32(value).to_bits())?,
+        DType::F16 => rounded(text, input, f16::from_f32)?,
+        DType::BF16 => rounded(text, input, bf16::from_f32)?,
     };
     finished(input, (input.dtype, &shape), data)
 }
@@ -188,10 +188,11 @@ fn tensor<T: Number>(text: &str, input: &Input) -> Result<(Vec<usize>, Bytes)> {
     Ok((shape, data))
 }
 
-fn rounded(text: &str, input: &Input, to: fn(f32) -> u16) -> Result<(Vec<usize>, Bytes)> {
+fn rounded<T: Element>(text: &str, input: &Input, to: fn(f32) -> T) -> Result<(Vec<usize>, Bytes)> {
     let Nested { shape, values } = nested::<f32>(text, input)?;
-    let bytes: Vec<u8> = values.into_iter().flat_map(|value| to(value).to_ne_bytes()).collect();
-    Ok((shape, bytes.into()))
+    let values: Vec<T> = values.into_iter().map(to).collect();
+    let data = Tensor::from_vec(&shape, values)?.bytes().clone();
+    Ok((shape, data))
 }
 
 fn nested<T: Number>(text: &str, input: &Input) -> Result<Nested<T>> {

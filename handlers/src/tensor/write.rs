@@ -1,5 +1,7 @@
 //! From a network's answers to a response: JSON, NumPy's file or bytes, as the client asks.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 use mar_handler::{DType, Error, Request, Response, Result, Tensor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -137,7 +139,7 @@ enum Numbers<'a> {
     I32(&'a [i32]),
     I64(&'a [i64]),
     /// Half precision too, every number of which single precision has.
-    F32(std::borrow::Cow<'a, [f32]>),
+    F32(Cow<'a, [f32]>),
     F64(&'a [f64]),
 }
 
@@ -159,10 +161,6 @@ macro_rules! with_values {
 
 impl<'a> Numbers<'a> {
     fn of(tensor: &'a Tensor) -> Result<Self> {
-        let halves = |widen: fn(u16) -> f32| {
-            let (pairs, _) = tensor.bytes().as_chunks::<2>();
-            pairs.iter().map(|pair| widen(u16::from_ne_bytes(*pair))).collect::<Vec<f32>>().into()
-        };
         Ok(match tensor.dtype() {
             DType::Bool => Self::Bool(tensor.bytes().iter().map(|byte| *byte != 0).collect()),
             DType::U8 => Self::U8(tensor.as_slice()?),
@@ -170,8 +168,8 @@ impl<'a> Numbers<'a> {
             DType::I16 => Self::I16(tensor.as_slice()?),
             DType::I32 => Self::I32(tensor.as_slice()?),
             DType::I64 => Self::I64(tensor.as_slice()?),
-            DType::F16 => Self::F32(halves(|bits| f16::from_bits(bits).to_f32())),
-            DType::BF16 => Self::F32(halves(|bits| bf16::from_bits(bits).to_f32())),
+            DType::F16 => Self::F32(widened(tensor.as_slice::<f16>()?)),
+            DType::BF16 => Self::F32(widened(tensor.as_slice::<bf16>()?)),
             DType::F32 => Self::F32(tensor.as_slice()?.into()),
             DType::F64 => Self::F64(tensor.as_slice()?),
         })
@@ -184,6 +182,10 @@ impl<'a> Numbers<'a> {
     fn labelled<S: Serializer>(&self, labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
         with_values!(self, values => serializer.collect_map(labels.named(values.iter().enumerate())))
     }
+}
+
+fn widened<T: Copy + Into<f32>>(values: &[T]) -> Cow<'static, [f32]> {
+    values.iter().map(|value| (*value).into()).collect()
 }
 
 /// Lists in lists, down to the numbers.

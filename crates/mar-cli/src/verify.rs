@@ -8,15 +8,17 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{LimitArgs, show};
-use crate::{Archive, Digest, Error};
+use mar::{Archive, Digest, Error};
+
+use crate::cli::LimitArgs;
+use crate::show;
 
 /// Check an archive's structure, manifest, configuration and every file's checksum
 ///
 /// Prints `sha256  name` for each file that can be read, and one line on standard error for each
 /// thing that is wrong. Exit status 1 if anything is.
 #[derive(Debug, Args)]
-pub(super) struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// A .mar, a .tar.gz or a folder
     archive: PathBuf,
     /// Digests and problems as JSON
@@ -39,7 +41,7 @@ struct FileReport {
     sha256: String,
 }
 
-pub(super) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
+pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
     let (digests, problems) = check(args);
     let digest = |(name, digest): (String, Digest)| FileReport { name, sha256: digest.to_string() };
     let report = Report {

@@ -7,10 +7,10 @@ const WORTH_A_BAR: u64 = 100_000_000;
 
 /// Draws on standard error, and only on a terminal. Dropped, it leaves nothing on the screen.
 #[derive(Default)]
-pub(super) struct Bar(Option<ProgressBar>);
+pub(crate) struct Bar(Option<ProgressBar>);
 
 impl Bar {
-    pub(super) fn advance(&mut self, done: u64, total: u64) {
+    pub(crate) fn advance(&mut self, done: u64, total: u64) {
         if total <= WORTH_A_BAR {
             return;
         }

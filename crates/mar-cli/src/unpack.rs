@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::Archive;
+use mar::Archive;
+
 use crate::cli::LimitArgs;
 
 /// Unpack an archive into a new folder, all or nothing
 #[derive(Debug, Args)]
-pub(super) struct UnpackArgs {
+pub(crate) struct UnpackArgs {
     /// A .mar, a .tar.gz or a folder
     archive: PathBuf,
     /// The folder to make; without it one named like the model, here
@@ -22,7 +23,7 @@ pub(super) struct UnpackArgs {
     limits: LimitArgs,
 }
 
-pub(super) fn run(args: &UnpackArgs, out: &mut dyn Write) -> Result<ExitCode> {
+pub(crate) fn run(args: &UnpackArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let archive = Archive::open_with(&args.archive, (&args.limits).into())?;
     let target = match &args.to {
         Some(target) => target.clone(),

@@ -10,9 +10,10 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::archive::references::has_weights_ending;
-use crate::cli::{LimitArgs, show};
-use crate::{Archive, Limits, MANIFEST_NAME};
+use mar::{Archive, Limits, MANIFEST_NAME, has_weights_ending};
+
+use crate::cli::LimitArgs;
+use crate::show;
 
 /// Say when and by what an archive was made, not what it holds.
 const ABOUT_THE_MAKING: [&str; 2] = ["createdOn", "archiverVersion"];
@@ -22,7 +23,7 @@ const ABOUT_THE_MAKING: [&str; 2] = ["createdOn", "archiverVersion"];
 /// Exit status 0 if they hold the same, 1 if not, 2 on an error. When an archive was made, and by
 /// which version, is shown but is not a difference.
 #[derive(Debug, Args)]
-pub(super) struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// The first archive: a .mar, a .tar.gz or a folder
     a: PathBuf,
     /// The second
@@ -67,7 +68,7 @@ struct Side {
     weights: BTreeSet<String>,
 }
 
-pub(super) fn run(args: &DiffArgs, out: &mut dyn Write) -> Result<ExitCode> {
+pub(crate) fn run(args: &DiffArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let limits = Limits::from(&args.limits);
     let difference = compare(&side(&args.a, limits)?, &side(&args.b, limits)?);
     if args.json {

@@ -1,14 +1,6 @@
-//! The `mar` command line: arguments in, text out. What it does is in the rest of the crate.
+//! The command line: arguments in, text out.
 //!
 //! Exit status: 0 done, 1 failed (`diff`: the archives differ), 2 wrong usage (`diff`: also any error).
-
-mod diff;
-mod inspect;
-mod pack;
-mod progress;
-mod show;
-mod unpack;
-mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::Limits;
+use mar::Limits;
+
+use crate::{diff, inspect, pack, show, unpack, verify};
 
 /// Pack, look into, check and compare model archives (.mar, .tar.gz, folders)
 #[derive(Debug, Parser)]
@@ -39,7 +33,7 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags' names of them")]
-struct LimitArgs {
+pub(crate) struct LimitArgs {
     /// Most files and folders in an archive
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().max_entries)]
     max_entries: usize,
@@ -62,12 +56,12 @@ impl From<&LimitArgs> for Limits {
 }
 
 /// Runs the command line of this process.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     run(std::env::args_os(), &mut io::stdout().lock(), &mut io::stderr())
 }
 
 /// Runs a command line, the program's name first, and writes to the given streams.
-pub fn run(
+fn run(
     arguments: impl IntoIterator<Item = OsString>,
     out: &mut dyn Write,
     err: &mut dyn Write,

@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::cli::{progress, show};
-use crate::pack::{PackFormat, PackOptions};
-use crate::{RUNTIMES, pack};
+use mar::{PackFormat, PackOptions, RUNTIMES};
+
+use crate::{progress, show};
 
 /// Make an archive; the flags are those of torch-model-archiver 0.12
 #[derive(Debug, Args)]
-pub(super) struct PackArgs {
+pub(crate) struct PackArgs {
     /// The model's name, and the archive's
     #[arg(long, value_name = "NAME")]
     model_name: String,
@@ -42,7 +42,7 @@ pub(super) struct PackArgs {
     export_path: OsString,
     /// The archive's form
     #[arg(long, value_name = "FORMAT", default_value = "default")]
-    archive_format: PackFormat,
+    archive_format: ArchiveFormat,
     /// Replace an archive of that name
     #[arg(short = 'f', long)]
     force: bool,
@@ -54,7 +54,31 @@ pub(super) struct PackArgs {
     config_file: Option<OsString>,
 }
 
-pub(super) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
+/// The form of the archive to make; the words are torch-model-archiver's.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ArchiveFormat {
+    /// NAME.mar, a zip: weights stored and aligned, text deflated
+    Default,
+    /// NAME.mar, a zip with nothing deflated
+    ZipStore,
+    /// NAME.tar.gz, everything under one folder NAME
+    Tgz,
+    /// the folder NAME itself
+    NoArchive,
+}
+
+impl From<ArchiveFormat> for PackFormat {
+    fn from(format: ArchiveFormat) -> Self {
+        match format {
+            ArchiveFormat::Default => Self::Default,
+            ArchiveFormat::ZipStore => Self::ZipStore,
+            ArchiveFormat::Tgz => Self::Tgz,
+            ArchiveFormat::NoArchive => Self::NoArchive,
+        }
+    }
+}
+
+pub(crate) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
     let options = PackOptions {
         model_name: args.model_name,
         version: args.version,
@@ -64,14 +88,14 @@ pub(super) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> R
         extra_files: args.extra_files,
         runtime: args.runtime,
         export_path: given(Some(args.export_path)).unwrap_or_else(|| PathBuf::from(".")),
-        format: args.archive_format,
+        format: args.archive_format.into(),
         force: args.force,
         requirements_file: given(args.requirements_file),
         config_file: given(args.config_file),
         created: created()?,
     };
     let mut bar = progress::Bar::default();
-    let packed = pack(&options, &mut |done, total| bar.advance(done, total));
+    let packed = mar::pack(&options, &mut |done, total| bar.advance(done, total));
     drop(bar);
     let packed = packed?;
     for warning in &packed.warnings {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Bytes in decimal units, as disks and downloads are measured.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes} B");
     }
@@ -25,13 +25,13 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// Control characters escaped, so that an archive cannot steer the reader's terminal.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
     text.chars().map(escape).collect()
 }
 
 /// One line for a JSON value; nested maps show their keys.
-pub(super) fn value(value: &Value) -> String {
+pub(crate) fn value(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Object(map) => {
@@ -44,7 +44,7 @@ pub(super) fn value(value: &Value) -> String {
 }
 
 /// A table without lines: what is copied from it is only its text. Columns in `right` are numbers.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new());
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -64,7 +64,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) ->
 }
 
 /// A report as indented JSON.
-pub(super) fn json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
+pub(crate) fn json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
     // Not straight into the stream: the writer's errors would come back wrapped, and a closed pipe
     // could not be told from a failure.
     writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;

@@ -10,12 +10,14 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::cli::{LimitArgs, show};
-use crate::{Archive, Digest, Entry, Manifest};
+use mar::{Archive, Digest, Entry, Manifest};
+
+use crate::cli::LimitArgs;
+use crate::show;
 
 /// Show an archive's model, files and configuration
 #[derive(Debug, Args)]
-pub(super) struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// A .mar, a .tar.gz or a folder
     archive: PathBuf,
     /// Everything as JSON
@@ -46,7 +48,7 @@ struct FileReport<'a> {
     sha256: String,
 }
 
-pub(super) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
+pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let archive = Archive::open_with(&args.archive, (&args.limits).into())?;
     let (digests, problems) = archive.digests();
     if let Some(problem) = problems.into_iter().next() {

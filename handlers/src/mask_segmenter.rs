@@ -122,10 +122,7 @@ fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor> {
     match samples {
         Samples::U8(values) => Tensor::from_vec(&shape, values),
         Samples::F32(values) => Tensor::from_vec(&shape, values),
-        Samples::F16(bits) => {
-            let bytes = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect::<Vec<u8>>();
-            Tensor::from_bytes(DType::F16, &shape, bytes.into())
-        }
+        Samples::F16(values) => Tensor::from_vec(&shape, values),
     }
 }
 

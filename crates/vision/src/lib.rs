@@ -27,7 +27,9 @@ mod mask;
 mod pipeline;
 mod resample;
 
-pub use decode::{DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Exif, Format, decode};
+pub use decode::{
+    DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Exif, Format, decode, decode_oriented,
+};
 pub use geometry::{CropRounding, Geometry, Size, Window};
 pub use image::{GrayImage8, Image8, RgbImage8};
 pub use mask::{MaskError, class_shares, overlay, palette_png, rgb_png, voc_palette};

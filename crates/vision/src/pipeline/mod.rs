@@ -20,7 +20,7 @@ use cut::cut;
 use levels::Levels;
 use settings::{Resampling, Settings};
 
-use crate::decode::{DecodeError, decode};
+use crate::decode::{DecodeError, decode_oriented};
 use crate::geometry::{Geometry, Plan, Size};
 use crate::image::{GrayImage8, Image8, RgbImage8};
 use crate::resample::{resize, resize_tensor};
@@ -74,7 +74,7 @@ impl Pipeline {
     /// Decodes, resizes, crops, scales and normalises.
     ///
     /// # Errors
-    /// As [`decode`], and [`DecodeError::ResizeTooLarge`] for images of very unequal sides.
+    /// As [`decode`](crate::decode), and [`DecodeError::ResizeTooLarge`] for images of very unequal sides.
     pub fn run(&self, encoded: &[u8]) -> Result<Prepared, DecodeError> {
         let (view, geometry) = self.view(encoded)?;
         let Settings { channel_order, layout, .. } = self.settings;
@@ -109,11 +109,10 @@ impl Pipeline {
 
     /// The image after resize and crop, and where it comes from in the one before.
     ///
-    /// This is the one place that tells the tiers apart: both decode exactly, and neither turns an image by
-    /// its EXIF orientation.
+    /// This is the one place that tells the tiers apart: for now both decode exactly.
     fn view(&self, encoded: &[u8]) -> Result<(View, Geometry), DecodeError> {
         let settings = &self.settings;
-        let image = decode(encoded, &settings.limits)?;
+        let image = decode_oriented(encoded, &settings.limits, settings.exif)?;
         let original = Size { height: image.height(), width: image.width() };
         let plan = self.plan(original)?;
         let view = match settings.color_mode {

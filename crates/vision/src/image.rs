@@ -1,5 +1,7 @@
 //! The one pixel type of this crate's public face, so that no decoder's version shows through it.
 
+use crate::Size;
+
 /// An image of 8-bit red, green and blue samples, interleaved, row by row, without padding.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RgbImage8 {
@@ -24,6 +26,10 @@ impl RgbImage8 {
     /// Height in pixels, at least 1.
     pub fn height(&self) -> u32 {
         self.height
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        Size { height: self.height, width: self.width }
     }
 
     /// The samples: `3 * width * height` bytes.

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub(crate) use passes::nearest_indices;
 
-use crate::RgbImage8;
+use crate::{RgbImage8, Size};
 
 /// How a resize weighs source pixels. All but `Nearest` widen with the scale when shrinking, which is what
 /// Pillow and torchvision call antialiasing.
@@ -74,7 +74,7 @@ pub fn resize(image: &RgbImage8, width: u32, height: u32, filter: Filter) -> Rgb
     if height == image.height() {
         return passes::horizontal(image, 0..height, &horizontal);
     }
-    if vertical_first(image, width, height) {
+    if vertical_first(image.size(), Size { height, width }) {
         let between = passes::vertical(image, 0, &vertical);
         return passes::horizontal(&between, 0..height, &horizontal);
     }
@@ -85,8 +85,8 @@ pub fn resize(image: &RgbImage8, width: u32, height: u32, filter: Filter) -> Rgb
 }
 
 /// Which pass Pillow 13 runs first, found by comparing its results with both orders for 1500 sizes.
-fn vertical_first(image: &RgbImage8, width: u32, height: u32) -> bool {
-    let fewer_columns = i64::from(image.width()) - i64::from(width);
-    let fewer_rows = i64::from(image.height()) - i64::from(height);
+pub(crate) fn vertical_first(source: Size, target: Size) -> bool {
+    let fewer_columns = i64::from(source.width) - i64::from(target.width);
+    let fewer_rows = i64::from(source.height) - i64::from(target.height);
     fewer_rows > 0 && fewer_rows > 2 * fewer_columns
 }

@@ -30,7 +30,10 @@ mod resample;
 pub use decode::{DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Format, decode};
 pub use geometry::{Geometry, Size, Window};
 pub use image::RgbImage8;
-pub use mask::{MaskError, class_shares, overlay, palette_png, rgb_png, voc_palette};
+pub use mask::{
+    ClassArea, MaskError, Polygon, Rle, class_areas, class_shares, npy_f32, npy_u8, overlay,
+    palette_png, polygons, rgb_png, rle, rles, voc_palette,
+};
 pub use pipeline::{
     ConfigError, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, Pipeline, PipelineConfig, Prepared,
     ResizeMethod, Samples, Sides,

@@ -4,12 +4,17 @@
 #![warn(missing_docs)]
 
 mod mask_segmenter;
+mod object_detector;
 
 use mar_handler::Registration;
 
 pub use mask_segmenter::MaskSegmenter;
+pub use object_detector::ObjectDetector;
 
 /// Every handler here, under the name that archives know it by.
 pub fn all() -> Vec<Registration> {
-    vec![Registration::of::<MaskSegmenter>("mask_segmenter")]
+    vec![
+        Registration::of::<MaskSegmenter>("mask_segmenter"),
+        Registration::of::<ObjectDetector>("object_detector"),
+    ]
 }

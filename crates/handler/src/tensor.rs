@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use bytes::Bytes;
+use half::{bf16, f16};
 use ndarray::{ArrayViewD, IxDyn};
 
 use crate::{Error, ErrorCode, Result};
@@ -63,7 +64,9 @@ macro_rules! elements {
         $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })*
     };
 }
-elements!(u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f32 => F32, f64 => F64);
+elements!(
+    u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32, f64 => F64,
+);
 
 /// An n-dimensional array in host memory.
 ///

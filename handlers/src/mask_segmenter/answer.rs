@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mar_handler::{Error, ErrorCode, Header, Response, Result};
+use mar_handler::{Error, ErrorCode, Response, Result};
 use mar_vision::{
     ClassArea, Geometry, MaskError, Polygon, RgbImage8, Rle, class_areas, npy_f32, npy_u8, overlay,
     palette_png, polygons, rgb_png, rle, rles,
@@ -266,9 +266,4 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
 
 fn failed(error: MaskError) -> Error {
     Error::new(ErrorCode::PredictionFailed, error.to_string()).caused_by(error)
-}
-
-/// The header that tells how exactly the image was prepared.
-pub(super) fn parity(level: &str) -> Header {
-    ("X-Parity".to_owned(), level.to_owned())
 }

@@ -1,7 +1,7 @@
 //! What an archive says of its classes and their pixels: the keys under `handler:`.
 
 use mar_handler::{Context, Error, Result};
-use mar_vision::{DecodeLimits, Pipeline, PipelineConfig, voc_palette};
+use mar_vision::{DecodeLimits, Exif, Pipeline, PipelineConfig, voc_palette};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -11,7 +11,9 @@ use super::options::Options;
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) pipeline: Pipeline,
+    /// How the pipeline decodes.
     pub(super) limits: DecodeLimits,
+    pub(super) exif: Exif,
     pub(super) labels: Vec<String>,
     /// One colour a label.
     pub(super) palette: Vec<[u8; 3]>,
@@ -41,6 +43,7 @@ impl Config {
         let pipeline: PipelineConfig = settings(pipeline)?;
         let limits =
             pipeline.max_image_pixels.map_or_else(DecodeLimits::default, DecodeLimits::for_pixels);
+        let exif = pipeline.exif.unwrap_or_default();
         let pipeline = Pipeline::new(pipeline).map_err(|error| wrong(&error))?;
         let Classes { labels, palette, answer } = settings(classes)?;
         let palette = palette.unwrap_or_else(|| voc_palette(labels.len()));
@@ -52,7 +55,7 @@ impl Config {
             )));
         }
         let answer = answer.check().map_err(|reason| wrong(&format!("answer: {reason}")))?;
-        Ok(Self { pipeline, limits, labels, palette, answer })
+        Ok(Self { pipeline, limits, exif, labels, palette, answer })
     }
 
     /// A colour for each of the 256 classes there may be: the archive's, then PASCAL VOC's.

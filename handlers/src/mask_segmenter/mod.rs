@@ -13,7 +13,7 @@ use mar_handler::{
     Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
     Tensor,
 };
-use mar_vision::{Geometry, Prepared, RgbImage8, Samples, decode};
+use mar_vision::{Geometry, Prepared, RgbImage8, Samples, decode_oriented};
 use serde_json::{Map, Value};
 
 use answer::Mask;
@@ -23,7 +23,7 @@ use options::{Options, Pixels};
 /// Where a segmentation network's output has its classes: `[batch, classes, height, width]`.
 const CLASSES_DIM: usize = 1;
 
-/// Semantic segmentation by a network that takes `[batch, 3, height, width]` floats and gives
+/// Semantic segmentation by a network that takes `[batch, 3, height, width]` numbers and gives
 /// `[batch, classes, height, width]` scores.
 ///
 /// The answer is JSON with the mask's bytes as base64, or what the query's `format` or the `Accept` header
@@ -117,7 +117,7 @@ impl Handler for MaskSegmenter {
                 mask.answer(options, config, || self.original(request))?
             }
         };
-        response.headers.push(answer::parity(self.parity()));
+        response.headers.push(("X-Parity".into(), config.pipeline.parity().to_string()));
         Ok(response)
     }
 
@@ -131,16 +131,10 @@ impl Handler for MaskSegmenter {
 }
 
 impl MaskSegmenter {
-    /// How exactly images are prepared.
-    fn parity(&self) -> &'static str {
-        let _ = &self.config.pipeline;
-        "exact"
-    }
-
     /// The image as it was sent. It is decoded again rather than kept, so that requests which wait hold no
     /// second copy of their pixels.
     fn original(&self, request: &Request) -> Result<RgbImage8> {
-        decode(&image(request)?, &self.config.limits).map_err(unreadable)
+        decode_oriented(&image(request)?, &self.config.limits, self.config.exif).map_err(unreadable)
     }
 }
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mar_handler::{Device, Part};
-use mar_vision::{DecodeLimits, rgb_png};
+use mar_vision::{DecodeLimits, decode, rgb_png};
 use serde_json::json;
 
 use super::*;

@@ -15,6 +15,22 @@ pub(super) fn clamp_gray16(value: u16) -> u8 {
     u8::try_from(value).unwrap_or(u8::MAX)
 }
 
+/// An integer as a sample: what is outside of 0..255 becomes the nearest end.
+pub(super) fn clamp(value: i32) -> u8 {
+    u8::try_from(value.clamp(0, 255)).unwrap_or(u8::MAX)
+}
+
+/// A floating point number as a sample: cut, not rounded.
+pub(super) fn clamp_float(value: f32) -> u8 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, and cutting the fraction is the rule that is followed"
+    )]
+    let sample = value as u8;
+    sample
+}
+
 /// The samples of a row of `width` samples of 1, 2, 4 or 8 bits, most significant bits first.
 pub(super) fn unpack(row: &[u8], bits: u8, width: usize) -> impl Iterator<Item = u8> + '_ {
     let per_byte = usize::from(8 / bits);

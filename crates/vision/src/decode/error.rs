@@ -32,7 +32,7 @@ pub enum DecodeError {
     },
     /// The image itself is within the limit, but scaled with its aspect kept it would not be.
     #[error(
-        "the image would be scaled to {width}x{height} pixels, more than the limit of {limit}; its \
+        "the image would be padded or scaled to {width}x{height} pixels, more than the limit of {limit}; its \
          sides are too unequal"
     )]
     ResizeTooLarge {

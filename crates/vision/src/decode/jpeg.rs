@@ -1,119 +1,148 @@
 //! JPEG. The choice of decoder is made in this file alone.
 //!
-//! The `image` crate's decoder fills what is missing of a truncated file with gray and reports success,
-//! where Pillow raises "image file is truncated". So the markers are walked first: a file without its
-//! end-of-image marker is refused, which is also what Pillow comes down to, and the same walk finds the
-//! size before a decoder allocates anything.
+//! libjpeg-turbo-rs gives the samples of libjpeg-turbo, which Pillow decodes with. It is asked to be strict, as
+//! its filling of damaged parts does not always equal libjpeg's. One kind of damage is read as Pillow
+//! reads it: data that stops before the end of the image, which libjpeg fills with gray.
 
-use std::io::Cursor;
+use libjpeg_turbo_rs::{
+    ColorSpace, DecodeLimits as Cap, DecodeWarning, Decoder, Image, JpegError, PixelFormat,
+    ScalingFactor,
+};
 
-use image::codecs::jpeg::JpegDecoder;
+use super::markers::{Markers, walk};
+use super::{DecodeError, DecodeLimits, Format, convert};
+use crate::{RgbImage8, Size};
 
-use super::{DecodeError, DecodeLimits, Format, through_image};
-use crate::RgbImage8;
+/// Most scans of a file. Encoders write a dozen; each costs a pass over the whole image.
+const MAX_SCANS: usize = 500;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
-    let (width, height) = walk(bytes)?;
-    limits.check(Format::Jpeg, width, height)?;
-    let decoder = JpegDecoder::new(Cursor::new(bytes))
-        .map_err(|error| through_image::convert_error(Format::Jpeg, error))?;
-    through_image::decode(decoder, Format::Jpeg, limits)
+    let markers = walk(bytes)?;
+    markers.check(limits)?;
+    rgb(bytes, &markers, limits, None)
 }
 
-/// Follows the markers from the first to the end of the image, and returns width and height.
-fn walk(bytes: &[u8]) -> Result<(u32, u32), DecodeError> {
-    let mut size = None;
-    let mut scanned = false;
-    let mut rest = &bytes[2..];
-    loop {
-        let (marker, after) = next_marker(rest).ok_or_else(ended)?;
-        rest = after;
-        match marker {
-            0xd9 if scanned => break,
-            0xd9 => {
-                return Err(DecodeError::corrupt(
-                    Format::Jpeg,
-                    "no scan before the end of the image",
-                ));
-            }
-            // Markers that stand alone: start of image, restarts, and one for arithmetic coding.
-            0x01 | 0xd0..=0xd8 => continue,
-            _ => {}
-        }
-        let segment = segment(rest)?;
-        rest = &rest[segment.len()..];
-        match marker {
-            // Start of frame, whatever the process; c4, c8 and cc are tables and an extension.
-            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf if size.is_none() => {
-                let &[_, _, _, h0, h1, w0, w1, ..] = segment else {
-                    return Err(DecodeError::corrupt(
-                        Format::Jpeg,
-                        "the frame header is too short",
-                    ));
-                };
-                let side = |bytes| u32::from(u16::from_be_bytes(bytes));
-                size = Some((side([w0, w1]), side([h0, h1])));
-            }
-            0xda => scanned = true,
-            _ => {}
-        }
+/// Decodes to fewer pixels than the file has, from fewer coefficients: `choose` is told the size of the image
+/// and answers how many eighths of each side are wanted, 1 to 8. Sides are rounded up.
+pub(crate) fn decode_scaled(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    choose: impl FnOnce(Size) -> u32,
+) -> Result<RgbImage8, DecodeError> {
+    let markers = walk(bytes)?;
+    markers.check(limits)?;
+    let eighths = choose(markers.size());
+    let scale = ScalingFactor::SUPPORTED.into_iter();
+    let scale = scale.filter(|scale| scale.num() * 8 == eighths * scale.denom()).last();
+    rgb(bytes, &markers, limits, scale)
+}
+
+/// The samples of a strip of a TIFF, `channels` a pixel, and how many pixels a row has. Colours are converted
+/// from YCbCr where the TIFF says so; inks are not inverted.
+pub(super) fn samples(
+    bytes: &[u8],
+    channels: usize,
+    to_rgb: bool,
+    limits: &DecodeLimits,
+) -> Result<(Vec<u8>, usize), DecodeError> {
+    let markers = walk(bytes)?;
+    markers.check(limits)?;
+    if markers.sampling.len() != channels {
+        return Err(DecodeError::corrupt(Format::Tiff, "a strip of another number of channels"));
     }
-    size.ok_or_else(|| DecodeError::corrupt(Format::Jpeg, "no frame header"))
-}
-
-/// The next marker at or after the start of `bytes`, and what follows it. Bytes before it are skipped: within
-/// a scan they are its data, elsewhere they are rubbish that libjpeg skips too.
-fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let mut rest = bytes;
-    loop {
-        let at = rest.iter().position(|byte| *byte == 0xff)?;
-        rest = &rest[at..];
-        let fill = rest.iter().position(|byte| *byte != 0xff)?;
-        let marker = rest[fill];
-        rest = &rest[fill + 1..];
-        // A zero after ff is a data byte of ff.
-        if marker != 0 {
-            return Some((marker, rest));
+    let unconverted = (channels == 3 && !to_rgb).then_some(ColorSpace::YCbCr);
+    let image = image(bytes, &markers, limits, |decoder| {
+        if let Some(colours) = unconverted {
+            decoder.set_output_colorspace(colours);
         }
-    }
+    })?;
+    Ok((image.data, image.width))
 }
 
-/// The segment that `bytes` begin with, its two bytes of length included.
-fn segment(bytes: &[u8]) -> Result<&[u8], DecodeError> {
-    let length = bytes.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length)));
-    match length {
-        Some(length @ 2..) => bytes.get(..length).ok_or_else(ended),
-        Some(_) => Err(DecodeError::corrupt(Format::Jpeg, "a segment shorter than its own length")),
-        None => Err(ended()),
-    }
-}
-
-fn ended() -> DecodeError {
-    DecodeError::truncated(Format::Jpeg, "no end-of-image marker")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{DecodeError, walk};
-
-    /// SOI, a frame of 5x3, a scan header, two bytes of data, EOI.
-    const TINY: [u8; 27] = [
-        0xff, 0xd8, 0xff, 0xc0, 0, 11, 8, 0, 3, 0, 5, 1, 1, 0x11, 0, 0xff, 0xda, 0, 4, 1, 0, 0xff,
-        0, 7, 0xff, 0xff, 0xd9,
-    ];
-
-    #[test]
-    fn finds_the_size_and_the_end() {
-        assert_eq!(walk(&TINY).unwrap(), (5, 3));
-        for cut in 2..TINY.len() {
-            assert!(matches!(walk(&TINY[..cut]), Err(DecodeError::Truncated { .. })), "{cut}");
+fn rgb(
+    bytes: &[u8],
+    markers: &Markers,
+    limits: &DecodeLimits,
+    scale: Option<ScalingFactor>,
+) -> Result<RgbImage8, DecodeError> {
+    let image =
+        image(bytes, markers, limits, |decoder| decoder.set_scale(scale.unwrap_or_default()))?;
+    let side = |side| u32::try_from(side).unwrap_or(0);
+    let (width, height) = (side(image.width), side(image.height));
+    let data = match image.pixel_format {
+        PixelFormat::Grayscale => {
+            with_room(&image, |out| convert::gray(image.data.iter().copied(), out))
         }
-    }
+        PixelFormat::Cmyk => with_room(&image, |out| {
+            // Inks are stored inverted, as Adobe's programs write them; Pillow takes it for granted.
+            let inks: Vec<u8> = image.data.iter().map(|ink| !ink).collect();
+            convert::cmyk(&inks, out);
+        }),
+        _ => image.data,
+    };
+    RgbImage8::new(width, height, data)
+        .ok_or_else(|| DecodeError::corrupt(Format::Jpeg, "other samples than the frame announces"))
+}
 
-    #[test]
-    fn an_end_marker_inside_a_segment_does_not_count() {
-        let mut file = vec![0xff, 0xd8, 0xff, 0xe1, 0, 6, 0xff, 0xda, 0xff, 0xd9];
-        file.extend(&TINY[2..20]);
-        assert!(matches!(walk(&file), Err(DecodeError::Truncated { .. })));
+fn image(
+    bytes: &[u8],
+    markers: &Markers,
+    limits: &DecodeLimits,
+    configure: impl FnOnce(&mut Decoder),
+) -> Result<Image, DecodeError> {
+    let cap = Cap {
+        max_pixels: limits.max_pixels,
+        max_scans: MAX_SCANS,
+        max_memory: Some(limits.max_alloc),
+        ..Cap::default()
+    };
+    let mut decoder = Decoder::new_with_limits(bytes, cap).map_err(convert_error)?;
+    decoder.set_output_format(match markers.sampling.len() {
+        1 => PixelFormat::Grayscale,
+        4 => PixelFormat::Cmyk,
+        _ => PixelFormat::Rgb,
+    });
+    // What libjpeg does of itself for progressive files that lack their last scans.
+    decoder.set_block_smoothing(true);
+    configure(&mut decoder);
+    match decoder.decode_image() {
+        // Data that stops early inside of restart intervals is filled in another way than libjpeg's.
+        Err(JpegError::UnexpectedEof) if !markers.restarts => filled(decoder),
+        decoded => decoded.map_err(convert_error),
+    }
+}
+
+fn with_room(image: &Image, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut data = Vec::with_capacity(3 * image.width * image.height);
+    fill(&mut data);
+    data
+}
+
+/// Decodes data that stops early as libjpeg does, which goes on as if zeros followed. Where more than the end
+/// is wrong, the file is refused: what comes out then does not always equal libjpeg's.
+fn filled(mut decoder: Decoder) -> Result<Image, DecodeError> {
+    decoder.set_lenient(true);
+    let image = decoder.decode_image().map_err(convert_error)?;
+    let tolerated = |warning: &DecodeWarning| {
+        let harmless = matches!(warning, DecodeWarning::ExtraneousData { .. });
+        harmless || matches!(warning, DecodeWarning::TruncatedData { .. })
+    };
+    if image.warnings.iter().all(tolerated) {
+        Ok(image)
+    } else {
+        Err(convert_error(JpegError::UnexpectedEof))
+    }
+}
+
+fn convert_error(error: JpegError) -> DecodeError {
+    match error {
+        JpegError::Unsupported(what) => DecodeError::unsupported(Format::Jpeg, what),
+        JpegError::LimitExceeded { what: "scan count", .. } => {
+            DecodeError::unsupported(Format::Jpeg, format_args!("more than {MAX_SCANS} scans"))
+        }
+        JpegError::LimitExceeded { .. } | JpegError::AllocationFailed { .. } => {
+            DecodeError::unsupported(Format::Jpeg, "it needs too much memory")
+        }
+        error => DecodeError::corrupt(Format::Jpeg, error),
     }
 }

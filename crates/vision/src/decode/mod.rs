@@ -22,6 +22,8 @@ mod error;
 mod format;
 mod gif;
 mod jpeg;
+mod markers;
+mod orientation;
 mod png;
 mod through_image;
 mod tiff;
@@ -29,6 +31,10 @@ mod webp;
 
 pub use error::DecodeError;
 pub use format::Format;
+pub use orientation::Exif;
+
+pub(crate) use jpeg::decode_scaled;
+pub(crate) use orientation::Orientation;
 
 use crate::RgbImage8;
 
@@ -45,8 +51,8 @@ pub struct DecodeLimits {
 }
 
 impl DecodeLimits {
-    /// Bytes a decoder may hold for a pixel: four channels of 16 bits.
-    const BYTES_PER_PIXEL: u64 = 8;
+    /// Bytes a decoder may hold for a pixel: four channels of 8 bits, and as much again with their coefficients.
+    const BYTES_PER_PIXEL: u64 = 16;
     /// What a decoder may hold besides pixels: tables, windows, compressed chunks.
     const OVERHEAD: u64 = 16 << 20;
 
@@ -80,17 +86,14 @@ impl Default for DecodeLimits {
     }
 }
 
-/// Decodes an image file held in `bytes` to RGB.
+/// Decodes an image file held in `bytes` to RGB. The orientation that a camera wrote is ignored.
 ///
 /// # Errors
 /// [`DecodeError`] tells apart an empty body, bytes of no known format, a size above `limits`, a file that
 /// ends too early, one that is damaged, and a variant of a format that is not supported. A truncated
 /// file never yields a partly filled image.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
-    if bytes.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    match Format::of(bytes).ok_or(DecodeError::NotAnImage)? {
+    match format_of(bytes)? {
         Format::Png => png::decode(bytes, limits),
         Format::Jpeg => jpeg::decode(bytes, limits),
         Format::WebP => webp::decode(bytes, limits),
@@ -98,4 +101,28 @@ pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeEr
         Format::Gif => gif::decode(bytes, limits),
         Format::Tiff => tiff::decode(bytes, limits),
     }
+}
+
+/// Decodes as [`decode`] does; with [`Exif::Apply`] the image is turned upright.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_oriented(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    exif: Exif,
+) -> Result<RgbImage8, DecodeError> {
+    let image = decode(bytes, limits)?;
+    Ok(match exif {
+        Exif::Ignore => image,
+        Exif::Apply => Orientation::of_file(format_of(bytes)?, bytes)?.turn(image),
+    })
+}
+
+/// The format of `bytes`.
+pub(crate) fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    Format::of(bytes).ok_or(DecodeError::NotAnImage)
 }

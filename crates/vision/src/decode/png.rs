@@ -47,6 +47,31 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, D
     })
 }
 
+/// The EXIF data of a PNG.
+pub(super) fn exif(bytes: &[u8]) -> Option<&[u8]> {
+    chunks(bytes).find(|(kind, _)| kind == b"eXIf").map(|(_, data)| data)
+}
+
+/// The XMP data of a PNG, which is a text of this name; a compressed one is not looked into.
+pub(super) fn xmp(bytes: &[u8]) -> Option<&[u8]> {
+    let texts = chunks(bytes).filter(|(kind, _)| kind == b"iTXt");
+    texts.filter_map(|(_, data)| data.strip_prefix(b"XML:com.adobe.xmp\0\0")).last()
+}
+
+/// Kinds and data of the chunks, as far as they are whole.
+fn chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (header, after) = rest.split_first_chunk::<8>()?;
+        let [l0, l1, l2, l3, kind @ ..] = *header;
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let data = after.get(..length)?;
+        // A checksum of four bytes follows.
+        rest = after.get(length + 4..).unwrap_or_default();
+        Some((kind, data))
+    })
+}
+
 /// How samples lie in a row.
 struct Layout {
     colour: ColorType,

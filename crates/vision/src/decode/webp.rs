@@ -15,6 +15,21 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, D
     through_image::decode(decoder, Format::WebP, limits)
 }
 
+/// The data of the first chunk of this kind.
+pub(super) fn chunk(bytes: &[u8], wanted: [u8; 4]) -> Option<&[u8]> {
+    let mut rest = bytes.get(12..)?;
+    while let Some((header, after)) = rest.split_first_chunk::<8>() {
+        let [kind @ .., l0, l1, l2, l3] = *header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if kind == wanted {
+            return after.get(..length);
+        }
+        // Chunks are padded to an even length.
+        rest = after.get(length.saturating_add(length % 2)..)?;
+    }
+    None
+}
+
 /// Refuses a file shorter than its container says: the decoder does not miss the last bytes of a lossy image.
 fn check_length(bytes: &[u8]) -> Result<(), DecodeError> {
     let declared = bytes[4..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));

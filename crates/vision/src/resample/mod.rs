@@ -1,4 +1,4 @@
-//! Pillow's `Image.resize` for RGB, to the byte.
+//! Pillow's `Image.resize`, to the byte, for RGB and gray; in `tensor`, what torchvision does to tensors instead.
 //!
 //! The arithmetic is Pillow's (`src/libImaging/Resample.c` and `Geometry.c`, HPND licence, copyright
 //! 1995-2011 Fredrik Lundh and contributors, 2010 Jeffrey A. Clark and contributors); the code is written
@@ -11,13 +11,15 @@
 //! such images (portraits, mostly) come out up to a level different.
 
 mod passes;
+mod tensor;
 mod weights;
 
 use serde::Deserialize;
 
 pub(crate) use passes::nearest_indices;
+pub(crate) use tensor::{Interpolation, resize_tensor};
 
-use crate::RgbImage8;
+use crate::image::Image8;
 
 /// How a resize weighs source pixels. All but `Nearest` widen with the scale when shrinking, which is what
 /// Pillow and torchvision call antialiasing.
@@ -58,7 +60,12 @@ impl std::fmt::Display for Filter {
 ///
 /// # Panics
 /// When `width` or `height` is zero.
-pub fn resize(image: &RgbImage8, width: u32, height: u32, filter: Filter) -> RgbImage8 {
+pub fn resize<const C: usize>(
+    image: &Image8<C>,
+    width: u32,
+    height: u32,
+    filter: Filter,
+) -> Image8<C> {
     assert!(width > 0 && height > 0, "an image cannot be resized to {width}x{height}");
     if (width, height) == (image.width(), image.height()) {
         return image.clone();
@@ -85,7 +92,7 @@ pub fn resize(image: &RgbImage8, width: u32, height: u32, filter: Filter) -> Rgb
 }
 
 /// Which pass Pillow 13 runs first, found by comparing its results with both orders for 1500 sizes.
-fn vertical_first(image: &RgbImage8, width: u32, height: u32) -> bool {
+fn vertical_first<const C: usize>(image: &Image8<C>, width: u32, height: u32) -> bool {
     let fewer_columns = i64::from(image.width()) - i64::from(width);
     let fewer_rows = i64::from(image.height()) - i64::from(height);
     fewer_rows > 0 && fewer_rows > 2 * fewer_columns

@@ -36,7 +36,7 @@ fn gives_the_tensor_of_fastai() {
 
 #[test]
 fn planes_are_channels_first() {
-    let config = PipelineConfig { mean: Some([0.0; 3]), std: Some([1.0; 3]), ..Default::default() };
+    let config = PipelineConfig::to_tensor();
     let prepared = Pipeline::new(config).unwrap().run(&read("rgb.png")).unwrap();
     let image = load("rgb.png");
     assert_eq!(prepared.shape, [3, image.height() as usize, image.width() as usize]);
@@ -61,6 +61,6 @@ fn very_unequal_sides_are_refused_before_memory_is_taken() {
     assert!(matches!(error, DecodeError::ResizeTooLarge { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "the image would be scaled to 16000x8 pixels, more than the limit of 2000; its sides are too unequal"
+        "the image would be padded or scaled to 16000x8 pixels, more than the limit of 2000; its sides are too unequal"
     );
 }

@@ -12,6 +12,8 @@ use mar_vision::{Geometry, Pipeline, PipelineConfig, Prepared, Samples};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// The name that archives know it by.
+pub(crate) const NAME: &str = "object_detector";
 /// The scores from which TorchServe shows a box.
 const THRESHOLD: f64 = 0.5;
 
@@ -68,8 +70,7 @@ impl Handler for ObjectDetector {
             }
         }
         let written: PipelineConfig = settings(pipeline)?;
-        let (mean, std) = (written.mean.or(Some([0.0; 3])), written.std.or(Some([1.0; 3])));
-        let pipeline = Pipeline::new(PipelineConfig { mean, std, ..written });
+        let pipeline = Pipeline::new(written.or(PipelineConfig::to_tensor()));
         let pipeline = pipeline.map_err(|error| wrong(&error))?;
         let Own { threshold, labels } = settings(own)?;
         let threshold = threshold.unwrap_or(THRESHOLD);
@@ -239,10 +240,7 @@ fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor> {
     match samples {
         Samples::U8(values) => Tensor::from_vec(&shape, values),
         Samples::F32(values) => Tensor::from_vec(&shape, values),
-        Samples::F16(bits) => {
-            let bytes = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect::<Vec<u8>>();
-            Tensor::from_bytes(DType::F16, &shape, bytes.into())
-        }
+        Samples::F16(values) => Tensor::from_vec(&shape, values),
     }
 }
 

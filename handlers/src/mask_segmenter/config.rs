@@ -1,11 +1,13 @@
 //! What an archive says of its classes and their pixels: the keys under `handler:`.
 
-use mar_handler::{Context, Error, Result};
-use mar_vision::{DecodeLimits, Exif, Pipeline, PipelineConfig, voc_palette};
+use mar_handler::{Context, Result};
+use mar_vision::{DecodeLimits, Exif, Pipeline, voc_palette};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
+use super::NAME;
 use super::options::Options;
+use crate::labels::{Labels, Written};
+use crate::section::{parted, pipeline, wrong};
 
 /// An archive's section, checked.
 #[derive(Debug)]
@@ -25,8 +27,8 @@ pub(super) struct Config {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Classes {
-    /// One name a class, in the order of the network's channels.
-    labels: Vec<String>,
+    /// The classes' names.
+    labels: Option<Written>,
     /// One red, green and blue triple a class; by default PASCAL VOC's colours.
     palette: Option<Vec<[u8; 3]>>,
     /// Defaults of what a request may ask for.
@@ -39,13 +41,13 @@ impl Classes {
 
 impl Config {
     pub(super) fn read(context: &Context) -> Result<Self> {
-        let (pipeline, classes) = part_keys(context.handler_section()?)?;
-        let pipeline: PipelineConfig = settings(pipeline)?;
+        let (written, classes) = parted(context, NAME, &Classes::KEYS)?;
+        let Classes { labels, palette, answer } = classes;
         let limits =
-            pipeline.max_image_pixels.map_or_else(DecodeLimits::default, DecodeLimits::for_pixels);
-        let exif = pipeline.exif.unwrap_or_default();
-        let pipeline = Pipeline::new(pipeline).map_err(|error| wrong(&error))?;
-        let Classes { labels, palette, answer } = settings(classes)?;
+            written.max_image_pixels.map_or_else(DecodeLimits::default, DecodeLimits::for_pixels);
+        let exif = written.exif.unwrap_or_default();
+        let labels = Labels::find(labels, &context.model_dir)?;
+        let labels: Vec<String> = labels.list().into_iter().map(Into::into).collect();
         let palette = palette.unwrap_or_else(|| voc_palette(labels.len()));
         if !labels.is_empty() && palette.len() != labels.len() {
             return Err(wrong(&format!(
@@ -55,7 +57,7 @@ impl Config {
             )));
         }
         let answer = answer.check().map_err(|reason| wrong(&format!("answer: {reason}")))?;
-        Ok(Self { pipeline, limits, exif, labels, palette, answer })
+        Ok(Self { pipeline: pipeline(written)?, limits, exif, labels, palette, answer })
     }
 
     /// A colour for each of the 256 classes there may be: the archive's, then PASCAL VOC's.
@@ -63,28 +65,4 @@ impl Config {
         let known = self.palette.len().min(256);
         [&self.palette[..known], &voc_palette(256)[known..]].concat()
     }
-}
-
-/// Parts the section into the pipeline's keys and the handler's own; a key that is neither is an error.
-fn part_keys(section: Map<String, Value>) -> Result<(Map<String, Value>, Map<String, Value>)> {
-    let (mut pipeline, mut own) = (Map::new(), Map::new());
-    for (key, value) in section {
-        if PipelineConfig::KEYS.contains(&key.as_str()) {
-            pipeline.insert(key, value);
-        } else if Classes::KEYS.contains(&key.as_str()) {
-            own.insert(key, value);
-        } else {
-            let known = [&PipelineConfig::KEYS[..], &Classes::KEYS].concat().join(", ");
-            return Err(wrong(&format!("unknown key \"{key}\"; mask_segmenter knows: {known}")));
-        }
-    }
-    Ok((pipeline, own))
-}
-
-fn settings<T: serde::de::DeserializeOwned>(keys: Map<String, Value>) -> Result<T> {
-    serde_json::from_value(Value::Object(keys)).map_err(|error| wrong(&error))
-}
-
-fn wrong(reason: &dyn std::fmt::Display) -> Error {
-    Error::invalid_model(format!("handler: in model-config.yaml: {reason}"))
 }

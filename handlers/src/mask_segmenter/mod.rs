@@ -8,18 +8,21 @@ mod options;
 mod tests;
 mod told;
 
-use bytes::Bytes;
 use mar_handler::{
     Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
     Tensor,
 };
-use mar_vision::{Geometry, Prepared, RgbImage8, Samples, decode_oriented};
+use mar_vision::{Geometry, RgbImage8, decode_oriented};
 use serde_json::{Map, Value};
 
 use answer::Mask;
 use config::Config;
 use options::{Options, Pixels};
 
+use crate::input;
+
+/// The name that archives know it by.
+pub(crate) const NAME: &str = "mask_segmenter";
 /// Where a segmentation network's output has its classes: `[batch, classes, height, width]`.
 const CLASSES_DIM: usize = 1;
 
@@ -50,10 +53,10 @@ impl Handler for MaskSegmenter {
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
         let options = self.config.answer.of(request, &self.config.labels)?;
-        let prepared = self.config.pipeline.run(&image(request)?).map_err(unreadable)?;
+        let prepared = self.config.pipeline.run(&input::file(request)?).map_err(unreadable)?;
         let needs_confidence = options.needs_confidence();
         request.kept.set(Kept { geometry: prepared.geometry, options });
-        let mut inputs = vec![tensor(prepared)?];
+        let mut inputs = vec![input::tensor(prepared)?];
         if needs_confidence {
             // A tensor of nothing, which no network sees. Batches are made of requests whose tensors are
             // alike, so those that want the confidence, for which the network's answer is read otherwise,
@@ -91,10 +94,10 @@ impl Handler for MaskSegmenter {
             None
         };
         let config = &self.config;
-        let mut response = match options.size {
+        let response = match options.size {
             Pixels::Network => {
                 let mask = Mask { width, height, classes, confidence, geometry: *geometry };
-                let image = || config.pipeline.pixels(&image(request)?).map_err(unreadable);
+                let image = || config.pipeline.pixels(&input::file(request)?).map_err(unreadable);
                 mask.answer(options, config, image)?
             }
             Pixels::Original => {
@@ -117,8 +120,7 @@ impl Handler for MaskSegmenter {
                 mask.answer(options, config, || self.original(request))?
             }
         };
-        response.headers.push(("X-Parity".into(), config.pipeline.parity().to_string()));
-        Ok(response)
+        Ok(input::with_parity(response, &config.pipeline))
     }
 
     fn describe(&self) -> Map<String, Value> {
@@ -134,13 +136,9 @@ impl MaskSegmenter {
     /// The image as it was sent. It is decoded again rather than kept, so that requests which wait hold no
     /// second copy of their pixels.
     fn original(&self, request: &Request) -> Result<RgbImage8> {
-        decode_oriented(&image(request)?, &self.config.limits, self.config.exif).map_err(unreadable)
+        decode_oriented(&input::file(request)?, &self.config.limits, self.config.exif)
+            .map_err(unreadable)
     }
-}
-
-/// The bytes of the image that a request brings.
-fn image(request: &Request) -> Result<Bytes> {
-    Ok(request.payload()?.data.clone())
 }
 
 fn unreadable(error: mar_vision::DecodeError) -> Error {
@@ -154,14 +152,14 @@ fn classes(outputs: &[Tensor]) -> Result<(&[u8], [u32; 2])> {
         mask.shape().iter().filter_map(|side| u32::try_from(*side).ok()).collect();
     let sides = <[u32; 2]>::try_from(sides).ok().filter(|_| mask.shape().len() == 2).ok_or_else(|| {
         failed(format!(
-            "the model's mask has shape {:?}; mask_segmenter needs scores of shape [batch, classes, height, width]",
+            "the model's mask has shape {:?}; {NAME} needs scores of shape [batch, classes, height, width]",
             mask.shape()
         ))
     })?;
     if mask.dtype() != DType::U8 {
-        return Err(failed(
-            "the model has more than 256 classes; mask_segmenter gives one byte a pixel".into(),
-        ));
+        return Err(failed(format!(
+            "the model has more than 256 classes; {NAME} gives one byte a pixel"
+        )));
     }
     Ok((mask.as_slice()?, sides))
 }
@@ -175,15 +173,4 @@ fn confidence(outputs: &[Tensor], pixels: usize) -> Result<&[f32]> {
 
 fn failed(message: String) -> Error {
     Error::new(ErrorCode::PredictionFailed, message)
-}
-
-fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor> {
-    match samples {
-        Samples::U8(values) => Tensor::from_vec(&shape, values),
-        Samples::F32(values) => Tensor::from_vec(&shape, values),
-        Samples::F16(bits) => {
-            let bytes = bits.iter().flat_map(|bits| bits.to_ne_bytes()).collect::<Vec<u8>>();
-            Tensor::from_bytes(DType::F16, &shape, bytes.into())
-        }
-    }
 }

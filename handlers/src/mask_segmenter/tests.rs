@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mar_handler::{Device, Part};
@@ -7,6 +5,7 @@ use mar_vision::{DecodeLimits, decode, rgb_png};
 use serde_json::json;
 
 use super::*;
+use crate::section::tests::context;
 
 /// A network whose class is the level of red, and which is as sure of it as green is bright. Archives that go
 /// with it do not normalise.
@@ -39,13 +38,7 @@ impl Model for Reds {
 }
 
 fn try_handler(section: &Value) -> Result<MaskSegmenter> {
-    let config = json!({ "handler": section });
-    MaskSegmenter::initialize(&Context {
-        model_name: "m".into(),
-        model_version: "1.0".into(),
-        model_dir: PathBuf::new(),
-        config: config.as_object().unwrap().clone(),
-    })
+    MaskSegmenter::initialize(&context("", section))
 }
 
 /// A handler that does not normalise, with these keys besides.
@@ -117,6 +110,22 @@ fn an_image_goes_in_and_its_mask_comes_out() {
     );
     let names: Vec<_> = answer.as_object().unwrap().keys().collect();
     assert_eq!(names, ["base64_prediction", "shape", "dtype", "labels", "palette", "geometry"]);
+}
+
+#[test]
+fn a_file_of_names_and_base64_in_json_are_taken_as_by_the_other_handlers() {
+    let archive = tempfile::tempdir().unwrap();
+    std::fs::write(archive.path().join("index_to_name.json"), r#"{"1": "red"}"#).unwrap();
+    let section = json!({ "mean": [0, 0, 0], "std": [1, 1, 1] });
+    let handler = MaskSegmenter::initialize(&context(archive.path(), &section)).unwrap();
+    let body = json!({ "b64": STANDARD.encode(picture(2, &[1, 0])) });
+    let told = answer(&handler, body.to_string().into_bytes(), "format=areas&size=original");
+    assert_eq!(told["labels"], json!(["0", "red"]));
+    assert_eq!(told["areas"][1]["label"], "red");
+    let over = ask(&handler, &request(body.to_string().into_bytes(), "format=overlay"));
+    assert_eq!(over.content_type.as_deref(), Some("image/png"));
+    let numbers = handler.preprocess(&request(b"[[1]]".to_vec(), "")).unwrap_err();
+    assert_eq!(numbers.code(), ErrorCode::InvalidInput);
 }
 
 #[test]
@@ -404,7 +413,7 @@ fn settings_that_do_not_fit_name_their_key() {
         (json!({ "sise": 3 }), "\"sise\""),
         (json!({ "size": "big" }), "size"),
         (json!({ "std": [0.0, 1.0, 1.0] }), "std"),
-        (json!({ "labels": [1] }), "expected a string"),
+        (json!({ "labels": [1] }), "labels must be a list"),
         (json!({ "labels": ["a"], "palette": [[0, 0, 0], [1, 1, 1]] }), "palette has 2"),
         (json!({ "palette": [[0, 0, 256]] }), "256"),
         (json!({ "answer": { "format": "jpeg" } }), "`png`"),

@@ -21,9 +21,10 @@ use levels::Levels;
 use settings::{Resampling, Settings};
 
 use crate::decode::{DecodeError, decode_oriented};
-use crate::geometry::{Geometry, Plan, Size};
+use crate::fast::{self, Resized};
+use crate::geometry::{Geometry, Plan, Scale, Size};
 use crate::image::{GrayImage8, Image8, RgbImage8};
-use crate::resample::{resize, resize_tensor};
+use crate::resample::{Filter, resize, resize_tensor};
 
 /// A checked configuration, ready to run. One value serves any number of threads.
 #[derive(Clone)]
@@ -109,9 +110,15 @@ impl Pipeline {
 
     /// The image after resize and crop, and where it comes from in the one before.
     ///
-    /// This is the one place that tells the tiers apart: for now both decode exactly.
+    /// This is the one place that tells the tiers apart. What the fast one cannot do, which is to pad and to
+    /// resample without antialiasing, is done exactly in both.
     fn view(&self, encoded: &[u8]) -> Result<(View, Geometry), DecodeError> {
         let settings = &self.settings;
+        if let (Parity::Fast, Resampling::Image(filter)) = (settings.parity, settings.resampling)
+            && !matches!(settings.scale, Scale::Pad(_))
+        {
+            return self.fast_view(encoded, filter);
+        }
         let image = decode_oriented(encoded, &settings.limits, settings.exif)?;
         let original = Size { height: image.height(), width: image.width() };
         let plan = self.plan(original)?;
@@ -120,6 +127,18 @@ impl Pipeline {
             ColorMode::L => View::Gray(self.shaped(image.to_gray(), &plan)),
         };
         let Plan { source, scaled, window } = plan;
+        Ok((view, Geometry { original, source, scaled, window }))
+    }
+
+    fn fast_view(&self, encoded: &[u8], filter: Filter) -> Result<(View, Geometry), DecodeError> {
+        let Settings { limits, exif, color_mode, margin, .. } = self.settings;
+        let Resized { image, original, plan } =
+            fast::resized(encoded, &limits, exif, filter, |original| self.plan(original))?;
+        let Plan { source, scaled, window } = plan;
+        let view = match color_mode {
+            ColorMode::Rgb => View::Rgb(cut(image, window, margin)),
+            ColorMode::L => View::Gray(cut(image.to_gray(), window, margin)),
+        };
         Ok((view, Geometry { original, source, scaled, window }))
     }
 

@@ -1,6 +1,6 @@
 //! The one pixel type of this crate's public face, so that no decoder's version shows through it.
 
-use crate::Size;
+use crate::geometry::Size;
 
 /// An image of `C` samples of 8 bits a pixel, interleaved, row by row, without padding.
 #[derive(Clone, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use serde::Deserialize;
 pub(crate) use passes::nearest_indices;
 pub(crate) use tensor::{Interpolation, resize_tensor};
 
-use crate::Size;
+use crate::geometry::Size;
 use crate::image::Image8;
 
 /// How a resize weighs source pixels. All but `Nearest` widen with the scale when shrinking, which is what

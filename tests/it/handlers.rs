@@ -1,11 +1,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mar_engine::VersionState;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::fake;
-use crate::support::http::{agent, answer, post};
+use crate::support::http::{agent, answer, get, post};
 use crate::support::server::{TestServer, settings};
 use crate::support::store::Store;
 
@@ -60,10 +62,9 @@ fn an_archive_without_a_configuration_names_its_classes() {
 
 #[test]
 fn an_image_comes_as_a_file_or_as_base64_in_json() {
-    use base64::Engine as _;
     let image = mar_vision::RgbImage8::new(300, 260, vec![7; 3 * 300 * 260]).unwrap();
     let png = mar_vision::rgb_png(&image).unwrap();
-    let encoded = base64::engine::general_purpose::STANDARD.encode(&png);
+    let encoded = STANDARD.encode(&png);
     let (_store, server) = served("image_classifier", &[]);
     let url = server.inference("/predictions/m");
     let as_json = json!({ "body": encoded }).to_string();
@@ -136,16 +137,14 @@ fn a_text_needs_words_and_the_archive_a_vocabulary() {
 
     let (_store, server) = served("text_classifier", &[]);
     let VersionState::Failed(reason) = server.state("m") else { panic!("it loaded") };
-    assert!(reason.to_string().contains("source_vocab.pt"), "{reason}");
+    assert!(reason.contains("source_vocab.pt"), "{reason}");
 }
 
 #[test]
 fn clients_can_ask_what_a_handler_does() {
-    use crate::support::http::get;
     let (_store, server) = served("image_classifier", &[("index_to_name.json", r#"{"0": "cat"}"#)]);
     let told = get(&server.management("/models/m?customized=true")).json();
-    let told: Value = told[0]["customizedMetadata"].clone();
-    let told = told.as_str().map_or(told.clone(), |text| serde_json::from_str(text).unwrap());
+    let told = &told[0]["customizedMetadata"];
     assert_eq!(told["labels"], json!(["cat"]), "{told}");
     let preprocessing = told["preprocessing"].as_str().unwrap();
     assert!(preprocessing.contains("resize the shorter side to 256"), "{preprocessing}");

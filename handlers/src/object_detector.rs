@@ -187,21 +187,13 @@ fn in_original(geometry: &Geometry, corners: [f64; 4]) -> [f64; 4] {
     if original == scaled && source == window && window.size == *original {
         return corners;
     }
-    let side = |at: f64, cut: i64, (from, to): (u32, u32), start: i64, length: u32| {
-        #[expect(clippy::cast_precision_loss, reason = "offsets are below 2^32")]
-        let original = (at + cut as f64) * f64::from(to) / f64::from(from) + start as f64;
-        original.clamp(0.0, f64::from(length))
-    };
-    let across = |x| {
-        let scale = (scaled.width, source.size.width);
-        side(x, window.left, scale, source.left, original.width)
-    };
-    let down = |y| {
-        let scale = (scaled.height, source.size.height);
-        side(y, window.top, scale, source.top, original.height)
-    };
     let [left, top, right, bottom] = corners;
-    [across(left), down(top), across(right), down(bottom)]
+    let inside = |(x, y): (f64, f64)| {
+        [x.clamp(0.0, original.width.into()), y.clamp(0.0, original.height.into())]
+    };
+    let [left, top] = inside(geometry.original_point(left, top));
+    let [right, bottom] = inside(geometry.original_point(right, bottom));
+    [left, top, right, bottom]
 }
 
 fn is_threshold(value: f64) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Every test starts a server of its own on free ports, with a model store of its own. Most run on a
 //! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch`,
-//! `answers` and `process` run the real thing.
+//! `detectors`, `answers` and `process` run the real thing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -16,6 +16,9 @@ mod answers;
 mod batching;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
+/// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
+#[cfg(feature = "torch")]
+mod detectors;
 /// The built-in handlers over the network: archives without a configuration, forms of inputs and answers.
 mod handlers;
 /// Whether the server lives and is ready, and what it says where it is not.

@@ -35,6 +35,8 @@ struct Report<'a> {
     has_manifest: bool,
     manifest: &'a Manifest,
     config: Option<Map<String, Value>>,
+    /// What a built-in handler does to an image.
+    preprocessing: Option<String>,
     files: Vec<FileReport<'a>>,
 }
 
@@ -67,12 +69,14 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
             sha256: digest(entry).unwrap_or_default(),
         })
         .collect();
+    let config = archive.config()?;
     let report = Report {
         path: &args.archive.to_string_lossy(),
         format: archive.format().to_string(),
         has_manifest: archive.has_manifest(),
         manifest: archive.manifest(),
-        config: archive.config()?,
+        preprocessing: preprocessing(archive.manifest(), config.as_ref()),
+        config,
         files,
     };
     if args.json {
@@ -81,6 +85,15 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         write_text(&report, out)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the archive's handler does to an image, in a sentence; what is wrong with its configuration, where
+/// that is so. `None` where the handler is not a built-in one, or takes no images.
+fn preprocessing(manifest: &Manifest, config: Option<&Map<String, Value>>) -> Option<String> {
+    let none = Map::new();
+    let told =
+        mar_handlers::preprocessing(manifest.model.handler.as_ref()?, config.unwrap_or(&none))?;
+    Some(told.unwrap_or_else(|error| format!("cannot be served: {error}")))
 }
 
 fn write_text(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {
@@ -109,6 +122,10 @@ fn write_text(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {
         .filter_map(|(field, text)| Some(vec![field.to_owned(), show::plain(&text?)]))
         .collect();
     writeln!(out, "{}\n", show::table(&[], rows, &[]))?;
+
+    if let Some(sentence) = &report.preprocessing {
+        writeln!(out, "preprocessing: {}\n", show::plain(sentence))?;
+    }
 
     let header = ["file", "size", "stored", "mapped at", "sha256"];
     let rows = report.files.iter().map(|file| {

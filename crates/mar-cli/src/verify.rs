@@ -13,7 +13,7 @@ use mar::{Archive, Digest, Error};
 use crate::cli::LimitArgs;
 use crate::show;
 
-/// Check an archive's structure, manifest, configuration and every file's checksum
+/// Check an archive's structure, manifest, configuration, preprocessing and every file's checksum
 ///
 /// Prints `sha256  name` for each file that can be read, and one line on standard error for each
 /// thing that is wrong. Exit status 1 if anything is.
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -
     let report = Report {
         ok: problems.is_empty(),
         files: digests.into_iter().map(digest).collect(),
-        problems: problems.iter().map(Error::one_line).collect(),
+        problems,
     };
     if args.json {
         show::json(out, &report)?;
@@ -57,16 +57,24 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<Error>) {
-    let (archive, mut problems) = match Archive::survey(&args.archive, (&args.limits).into()) {
+fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<String>) {
+    let (archive, problems) = match Archive::survey(&args.archive, (&args.limits).into()) {
         Ok(found) => found,
-        Err(error) => return (Vec::new(), vec![error]),
+        Err(error) => return (Vec::new(), vec![error.one_line()]),
     };
     let (digests, unreadable) = archive.digests();
-    problems.extend(unreadable);
-    let config = &archive.manifest().model.config_file;
-    if digests.iter().any(|(known, _)| Some(known) == config.as_ref()) {
-        problems.extend(archive.config().err());
+    let mut problems: Vec<String> =
+        problems.iter().chain(&unreadable).map(Error::one_line).collect();
+    let model = &archive.manifest().model;
+    if digests.iter().any(|(known, _)| Some(known) == model.config_file.as_ref()) {
+        match archive.config() {
+            Err(error) => problems.push(error.one_line()),
+            Ok(config) => {
+                let handler = model.handler.as_deref().unwrap_or_default();
+                let told = mar_handlers::preprocessing(handler, &config.unwrap_or_default());
+                problems.extend(told.and_then(Result::err).map(|error| error.to_string()));
+            }
+        }
     }
     (digests, problems)
 }

@@ -69,6 +69,43 @@ fn inspect_json_has_everything() {
 }
 
 #[test]
+fn inspect_tells_what_happens_to_an_image() {
+    let bench = Bench::with_model();
+    bench.pack(&["--handler", "image_classifier", "--serialized-file", "weights.pt"]);
+    let told = |bench: &Bench| {
+        let text = bench.mar(&["inspect", "m.mar"]).out;
+        let json: Value =
+            serde_json::from_str(&bench.mar(&["inspect", "--json", "m.mar"]).out).unwrap();
+        let sentence = text.lines().find_map(|line| line.strip_prefix("preprocessing: "));
+        assert_eq!(sentence, json["preprocessing"].as_str());
+        sentence.map(str::to_owned)
+    };
+    let sentence = told(&bench).unwrap();
+    for step in ["shorter side to 256", "bilinear", "centre 224x224", "0.485", "0.229"] {
+        assert!(sentence.contains(step), "{sentence}");
+    }
+    bench.write("c.yaml", "handler:\n  size: [96, 128]\n  resize: crop\n  parity: fast\n");
+    bench.pack(&["--serialized-file", "weights.pt", "-c", "c.yaml", "--force"]);
+    let sentence = told(&bench).unwrap();
+    assert!(sentence.contains("96x128") && sentence.contains("fast"), "{sentence}");
+    bench.pack(&["--handler", "text_classifier", "--serialized-file", "weights.pt", "--force"]);
+    assert_eq!(told(&bench), None, "no image goes into it");
+}
+
+#[test]
+fn preprocessing_that_cannot_be_is_told_before_the_archive_is_served() {
+    let bench = Bench::with_model();
+    bench.write("c.yaml", "handler:\n  size: huge\n");
+    bench.pack(&["--serialized-file", "weights.pt", "-c", "c.yaml"]);
+    let ran = bench.mar(&["verify", "m.mar"]);
+    assert_eq!(ran.status, 1);
+    assert!(ran.err.contains("handler: in model-config.yaml: size: "), "{}", ran.err);
+    let shown = bench.mar(&["inspect", "m.mar"]);
+    assert_eq!(shown.status, 0);
+    assert!(shown.out.contains("preprocessing: cannot be served: handler: in"), "{}", shown.out);
+}
+
+#[test]
 fn unpack_makes_a_folder_named_like_the_model_or_as_asked() {
     let bench = packed();
     let ran = bench.mar(&["unpack", "m.mar"]);

@@ -16,7 +16,7 @@ pub fn palette_png(
     height: u32,
     palette: &[[u8; 3]],
 ) -> Result<Vec<u8>, MaskError> {
-    check(mask, width, height, palette)?;
+    check(mask, width, height, palette.len())?;
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, width, height);
     encoder.set_color(ColorType::Indexed);

@@ -1,10 +1,10 @@
 //! Answers as TorchServe writes them: what Python's `json.dumps` makes with an indent of 2.
 
+use std::borrow::Cow;
 use std::io;
 
 use mar_handler::{Error, ErrorCode, Request, Response, Result, Tensor};
 use serde::Serialize;
-use serde::ser::SerializeMap;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::labels::Labels;
@@ -22,35 +22,20 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Response> {
     Ok(Response::bytes("application/json", body))
 }
 
-/// What a network says of each class: a name and a number a line. Of classes of one name the last counts,
-/// at the place of the first, as in a Python dictionary.
-#[derive(Debug, Default)]
-pub(crate) struct Scores<'a>(Vec<(std::borrow::Cow<'a, str>, f64)>);
+/// What a network says of each class: a name and a number a line.
+#[derive(Debug)]
+pub(crate) struct Scores<'a>(Vec<(Cow<'a, str>, f32)>);
 
 impl<'a> Scores<'a> {
     /// These classes in this order.
     pub(crate) fn of(labels: &'a Labels, classes: impl IntoIterator<Item = (usize, f32)>) -> Self {
-        let mut scores = Self::default();
-        let mut places = std::collections::HashMap::new();
-        for (class, score) in classes {
-            let (name, score) = (labels.name(class), f64::from(score));
-            let place = *places.entry(name.clone()).or_insert(scores.0.len());
-            match scores.0.get_mut(place) {
-                Some(known) => known.1 = score,
-                None => scores.0.push((name, score)),
-            }
-        }
-        scores
+        Self(labels.named(classes))
     }
 }
 
 impl Serialize for Scores<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, score) in &self.0 {
-            map.serialize_entry(name, score)?;
-        }
-        map.end()
+        serializer.collect_map(self.0.iter().map(|(name, score)| (name, score)))
     }
 }
 

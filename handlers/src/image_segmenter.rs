@@ -25,7 +25,7 @@ const CLASSES_DIM: usize = 1;
 /// each `[class, probability]`. That is 2 MB of JSON for 224 x 224 pixels:
 /// [`MaskSegmenter`](crate::MaskSegmenter) answers in a thousandth of it.
 ///
-/// Its keys under `handler:` are those of [`PipelineConfig`](mar_vision::PipelineConfig).
+/// Its keys under `handler:` are those of [`PipelineConfig`].
 #[derive(Debug)]
 pub struct ImageSegmenter {
     pipeline: Pipeline,
@@ -178,6 +178,6 @@ mod tests {
     fn a_key_that_it_does_not_know_is_named() {
         let error =
             ImageSegmenter::initialize(&context("", &json!({ "palette": [] }))).unwrap_err();
-        assert!(error.message().contains("\"palette\"; image_segmenter knows: "), "{error}");
+        assert!(error.message().contains("\"palette\"; image_segmenter knows: parity"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! The names of a network's classes, wherever an archive has them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -82,6 +82,25 @@ impl Labels {
     /// A class's name, else its number.
     pub(crate) fn name(&self, class: usize) -> Cow<'_, str> {
         self.0.get(&class).map_or_else(|| class.to_string().into(), Into::into)
+    }
+
+    /// Values by name. Of classes of one name the last one's counts, at the place of the first, as in a
+    /// Python dictionary.
+    pub(crate) fn named<T>(
+        &self,
+        classes: impl IntoIterator<Item = (usize, T)>,
+    ) -> Vec<(Cow<'_, str>, T)> {
+        let mut named: Vec<(Cow<'_, str>, T)> = Vec::new();
+        let mut places = HashMap::new();
+        for (class, value) in classes {
+            let name = self.name(class);
+            let place = *places.entry(name.clone()).or_insert(named.len());
+            match named.get_mut(place) {
+                Some(known) => known.1 = value,
+                None => named.push((name, value)),
+            }
+        }
+        named
     }
 
     /// Whether the archive names no class.

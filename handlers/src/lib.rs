@@ -12,6 +12,7 @@ mod mask_segmenter;
 mod numbers;
 mod object_detector;
 mod section;
+mod tensor;
 mod text_classifier;
 
 use mar_handler::{Registration, Result};
@@ -22,6 +23,7 @@ pub use image_classifier::ImageClassifier;
 pub use image_segmenter::ImageSegmenter;
 pub use mask_segmenter::MaskSegmenter;
 pub use object_detector::ObjectDetector;
+pub use tensor::TensorHandler;
 pub use text_classifier::TextClassifier;
 
 /// Every handler here, under the name that archives know it by.
@@ -31,6 +33,7 @@ pub fn all() -> Vec<Registration> {
         Registration::of::<ImageSegmenter>(image_segmenter::NAME),
         Registration::of::<MaskSegmenter>(mask_segmenter::NAME),
         Registration::of::<ObjectDetector>(object_detector::NAME),
+        Registration::of::<TensorHandler>(tensor::NAME),
         Registration::of::<TextClassifier>(text_classifier::NAME),
     ]
 }
@@ -46,8 +49,8 @@ pub fn preprocessing(handler: &str, config: &Map<String, Value>) -> Option<Resul
         mask_segmenter::NAME => PipelineConfig::default(),
         _ => return None,
     };
-    let written = section::pipeline_keys(config);
-    let pipeline = written.and_then(|written| section::pipeline(written.or(defaults)));
+    let pipeline =
+        section::pipeline_keys(config).and_then(|config| section::pipeline(config.or(defaults)));
     Some(pipeline.map(|pipeline| pipeline.describe()))
 }
 
@@ -69,9 +72,9 @@ mod tests {
         let own = told("image_classifier", &json!({ "handler": { "size": 96, "top_k": 3 } }));
         assert!(own.unwrap().contains("squish to 96x96"));
         let native = told("mask_segmenter", &json!({})).unwrap();
-        assert!(!native.contains("resize") && !native.contains("crop"), "{native}");
-        let detectors = told("object_detector", &json!({})).unwrap();
-        assert!(!detectors.contains("normalise"), "{detectors}");
+        assert!(!native.contains("resize") && native.contains("normalise"), "{native}");
+        let unscaled = told("object_detector", &json!({})).unwrap();
+        assert!(!unscaled.contains("0.485"), "{unscaled}");
         assert_eq!(told("tensor", &json!({})), None);
         assert_eq!(told("my_handler.py", &json!({})), None);
         let wrong = json!({ "handler": { "size": "big" } });

@@ -1,16 +1,14 @@
 //! `object_detector`: an image in, the boxes that a detector of torchvision's kind found out.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use mar_handler::{
     Batch, Context, DType, Error, ErrorCode, Handler, Model, Request, Response, Result, Tensor,
 };
-use mar_vision::{Geometry, Pipeline, PipelineConfig, Prepared, Samples};
+use mar_vision::{Geometry, Pipeline, PipelineConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::labels::{Labels, Written};
+use crate::{answer, input, section};
 
 /// The name that archives know it by.
 pub(crate) const NAME: &str = "object_detector";
@@ -20,9 +18,6 @@ const THRESHOLD: f64 = 0.5;
 /// What a detector's answer must have; the rest, such as masks and keypoints, is not looked at, as in
 /// TorchServe.
 const NEEDED: [&str; 3] = ["boxes", "labels", "scores"];
-
-/// TorchServe's file of class names.
-const NAMES: &str = "index_to_name.json";
 
 /// Object detection by a network that takes a list of images, `[3, height, width]` floats from 0 to 1 each,
 /// and gives `boxes`, `labels` and `scores` for each, as torchvision's detectors do once they are scripted.
@@ -37,17 +32,16 @@ const NAMES: &str = "index_to_name.json";
 pub struct ObjectDetector {
     pipeline: Pipeline,
     threshold: f64,
-    labels: BTreeMap<i64, String>,
+    labels: Labels,
 }
 
 /// The keys that are not the pipeline's.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Own {
     /// The lowest score of a box that is shown.
     threshold: Option<f64>,
-    /// One name a class, in the order of the network's labels, 0 first; by default those of [`NAMES`].
-    labels: Option<Vec<String>>,
+    labels: Option<Written>,
 }
 
 impl Own {
@@ -56,43 +50,20 @@ impl Own {
 
 impl Handler for ObjectDetector {
     fn initialize(context: &Context) -> Result<Self> {
-        let (mut pipeline, mut own) = (Map::new(), Map::new());
-        for (key, value) in context.handler_section()? {
-            if PipelineConfig::KEYS.contains(&key.as_str()) {
-                pipeline.insert(key, value);
-            } else if Own::KEYS.contains(&key.as_str()) {
-                own.insert(key, value);
-            } else {
-                let known = [&PipelineConfig::KEYS[..], &Own::KEYS].concat().join(", ");
-                return Err(wrong(&format!(
-                    "unknown key \"{key}\"; object_detector knows: {known}"
-                )));
-            }
-        }
-        let written: PipelineConfig = settings(pipeline)?;
-        let pipeline = Pipeline::new(written.or(PipelineConfig::to_tensor()));
-        let pipeline = pipeline.map_err(|error| wrong(&error))?;
-        let Own { threshold, labels } = settings(own)?;
-        let threshold = threshold.unwrap_or(THRESHOLD);
+        let (config, own) = section::parted::<Own>(context, NAME, &Own::KEYS)?;
+        let pipeline = section::pipeline(config.or(PipelineConfig::to_tensor()))?;
+        let threshold = own.threshold.unwrap_or(THRESHOLD);
         if !is_threshold(threshold) {
-            return Err(wrong(&format!("threshold: {threshold} is not between 0 and 1")));
+            return Err(section::wrong(&format!("threshold: {threshold} is not between 0 and 1")));
         }
-        let labels = match labels {
-            Some(names) => (0..).zip(names).collect(),
-            None => names(&context.model_dir)?,
-        };
+        let labels = Labels::find(own.labels, &context.model_dir)?;
         Ok(Self { pipeline, threshold, labels })
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
         // A threshold that is none is refused before the network runs.
         self.threshold(request)?;
-        let prepared = self
-            .pipeline
-            .run(&request.payload()?.data)
-            .map_err(|error| Error::invalid_input(error.to_string()).caused_by(error))?;
-        request.kept.set(prepared.geometry);
-        Ok(vec![tensor(prepared)?])
+        Ok(vec![input::prepared(request, &self.pipeline)?])
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
@@ -130,16 +101,12 @@ impl Handler for ObjectDetector {
                 shown.push(row);
             }
         }
-        let mut response = Response::json(&shown)?;
-        response.headers.push(("X-Parity".into(), "exact".into()));
-        Ok(response)
+        Ok(input::with_parity(answer::json(&shown)?, &self.pipeline))
     }
 
     fn describe(&self) -> Map<String, Value> {
         let mut told = Map::new();
-        let names =
-            self.labels.iter().map(|(class, name)| (class.to_string(), name.clone().into()));
-        told.insert("labels".into(), Value::Object(names.collect()));
+        told.insert("labels".into(), self.labels.list().into_iter().map(Value::from).collect());
         told.insert("threshold".into(), self.threshold.into());
         told
     }
@@ -158,7 +125,8 @@ impl ObjectDetector {
 
     /// A class's name, else its number.
     fn name(&self, class: i64) -> String {
-        self.labels.get(&class).cloned().unwrap_or_else(|| class.to_string())
+        let known = usize::try_from(class).map(|class| self.labels.name(class).into_owned());
+        known.unwrap_or_else(|_| class.to_string())
     }
 }
 
@@ -219,71 +187,17 @@ fn in_original(geometry: &Geometry, corners: [f64; 4]) -> [f64; 4] {
     if original == scaled && source == window && window.size == *original {
         return corners;
     }
-    let side = |at: f64, cut: i64, (from, to): (u32, u32), start: i64, length: u32| {
-        #[expect(clippy::cast_precision_loss, reason = "offsets are below 2^32")]
-        let original = (at + cut as f64) * f64::from(to) / f64::from(from) + start as f64;
-        original.clamp(0.0, f64::from(length))
-    };
-    let across = |x| {
-        let scale = (scaled.width, source.size.width);
-        side(x, window.left, scale, source.left, original.width)
-    };
-    let down = |y| {
-        let scale = (scaled.height, source.size.height);
-        side(y, window.top, scale, source.top, original.height)
-    };
     let [left, top, right, bottom] = corners;
-    [across(left), down(top), across(right), down(bottom)]
-}
-
-fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor> {
-    match samples {
-        Samples::U8(values) => Tensor::from_vec(&shape, values),
-        Samples::F32(values) => Tensor::from_vec(&shape, values),
-        Samples::F16(values) => Tensor::from_vec(&shape, values),
-    }
+    let inside = |(x, y): (f64, f64)| {
+        [x.clamp(0.0, original.width.into()), y.clamp(0.0, original.height.into())]
+    };
+    let [left, top] = inside(geometry.original_point(left, top));
+    let [right, bottom] = inside(geometry.original_point(right, bottom));
+    [left, top, right, bottom]
 }
 
 fn is_threshold(value: f64) -> bool {
     (0.0..=1.0).contains(&value)
-}
-
-/// The names in an archive's [`NAMES`], as TorchServe reads them; none where it has no such file.
-fn names(model_dir: &Path) -> Result<BTreeMap<i64, String>> {
-    let text = match fs::read_to_string(model_dir.join(NAMES)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(unreadable(&error)),
-    };
-    let entries: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
-    if let Some(Value::Array(listed)) = entries.get("object_type_names") {
-        return (0..).zip(listed).map(|(class, name)| Ok((class, text_of(name)?))).collect();
-    }
-    let entry = |(key, value): (&String, &Value)| {
-        let class =
-            key.parse().map_err(|_| unreadable(&format!("{key:?} is no class's number")))?;
-        let name = if let Value::Array(several) = value { several.last() } else { Some(value) };
-        Ok((class, text_of(name.unwrap_or(&Value::Null))?))
-    };
-    entries.iter().map(entry).collect()
-}
-
-fn text_of(name: &Value) -> Result<String> {
-    let text = name.as_str().map(str::to_owned);
-    text.ok_or_else(|| unreadable(&format!("{name} is neither a name nor a list of names")))
-}
-
-fn unreadable(reason: &dyn std::fmt::Display) -> Error {
-    Error::invalid_model(format!("{NAMES}: {reason}; write {{\"1\": \"person\"}}"))
-}
-
-fn settings<T: serde::de::DeserializeOwned>(keys: Map<String, Value>) -> Result<T> {
-    serde_json::from_value(Value::Object(keys)).map_err(|error| wrong(&error))
-}
-
-fn wrong(reason: &dyn std::fmt::Display) -> Error {
-    Error::invalid_model(format!("handler: in model-config.yaml: {reason}"))
 }
 
 fn failed(message: String) -> Error {
@@ -292,13 +206,12 @@ fn failed(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use mar_handler::{Device, Epilogue, Part};
     use mar_vision::{RgbImage8, rgb_png};
     use serde_json::json;
 
     use super::*;
+    use crate::section::tests::context;
 
     /// A network that finds two boxes in every image: one as large as the image, one in its middle.
     struct TwoBoxes;
@@ -332,18 +245,8 @@ mod tests {
         }
     }
 
-    fn handler_in(dir: PathBuf, section: &Value) -> Result<ObjectDetector> {
-        let config = json!({ "handler": section });
-        ObjectDetector::initialize(&Context {
-            model_name: "m".into(),
-            model_version: "1.0".into(),
-            model_dir: dir,
-            config: config.as_object().unwrap().clone(),
-        })
-    }
-
     fn handler(section: &Value) -> Result<ObjectDetector> {
-        handler_in(PathBuf::from("no such folder"), section)
+        ObjectDetector::initialize(&context("no such folder", section))
     }
 
     /// A request with an image of 8 x 4 pixels, as bright as can be.
@@ -372,7 +275,7 @@ mod tests {
         ]);
         assert_eq!(response, expected, "a score equal to the threshold is shown");
         assert_eq!(response.to_string(), expected.to_string(), "the name comes before the score");
-        let told = json!({ "labels": { "0": "nothing", "1": "cat" }, "threshold": 0.5 });
+        let told = json!({ "labels": ["nothing", "cat"], "threshold": 0.5 });
         assert_eq!(Value::Object(handler.describe()), told);
     }
 
@@ -477,32 +380,6 @@ mod tests {
             let error = handler(&section).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidModel);
             assert!(error.message().contains(named), "{error}");
-        }
-    }
-
-    #[test]
-    fn names_are_read_in_each_of_torchserves_forms() {
-        let dir = tempfile::tempdir().unwrap();
-        let detector = |text: &str| {
-            fs::write(dir.path().join(NAMES), text).unwrap();
-            handler_in(dir.path().to_owned(), &json!({}))
-        };
-        for text in [
-            r#"{"1": "cat"}"#,
-            r#"{"1": ["n02", "cat"]}"#,
-            r#"{"object_type_names": ["nothing", "cat"]}"#,
-        ] {
-            assert_eq!(detector(text).unwrap().name(1), "cat", "{text}");
-        }
-        for (text, named) in
-            [(r#"{"one": "cat"}"#, "\"one\""), (r#"{"1": 5}"#, "5 is neither"), ("[]", "sequence")]
-        {
-            let error = detector(text).unwrap_err();
-            assert_eq!(error.code(), ErrorCode::InvalidModel);
-            assert!(
-                error.message().starts_with(NAMES) && error.message().contains(named),
-                "{error}"
-            );
         }
     }
 }

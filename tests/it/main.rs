@@ -1,8 +1,8 @@
 //! What the project does as a whole, tested from outside: one binary, a module a capability.
 //!
 //! Every test starts a server of its own on free ports, with a model store of its own. Most run on a
-//! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch` and
-//! `process` run the real thing.
+//! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch`, `detectors`
+//! and `process` run the real thing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -13,6 +13,9 @@ mod access;
 mod batching;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
+/// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
+#[cfg(feature = "torch")]
+mod detectors;
 /// Whether the server lives and is ready, and what it says where it is not.
 mod health;
 /// What a request is answered: bodies, forms, versions, headers, errors.

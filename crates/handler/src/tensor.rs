@@ -356,6 +356,16 @@ mod tests {
     }
 
     #[test]
+    fn half_precision_is_taken_over_as_it_is() {
+        let values = vec![f16::ONE, f16::INFINITY];
+        let address = values.as_ptr().addr();
+        let tensor = Tensor::from_vec(&[2], values).unwrap();
+        assert_eq!((tensor.dtype(), tensor.bytes().as_ptr().addr()), (DType::F16, address));
+        assert_eq!(tensor.as_slice::<f16>().unwrap()[0], f16::ONE);
+        assert!(tensor.as_slice::<bf16>().is_err());
+    }
+
+    #[test]
     fn a_name_survives_batching() {
         let named = |value| Tensor::from_vec(&[1], vec![value]).unwrap().named("x");
         for requests in [vec![vec![named(1_u8)]], vec![vec![named(1_u8)], vec![named(2)]]] {

@@ -91,12 +91,12 @@ const A: f32 = -0.75;
 
 /// The cubic's weight of a sample less than 1 away.
 fn near(x: f32) -> f32 {
-    (((A + 2.0) * x - (A + 3.0)) * x).mul_add(x, 1.0)
+    (A + 2.0).mul_add(x, -(A + 3.0)) * x * x + 1.0
 }
 
 /// The cubic's weight of a sample 1 to 2 away.
 fn far(x: f32) -> f32 {
-    A.mul_add(x, -5.0 * A).mul_add(x, 8.0 * A).mul_add(x, -4.0 * A)
+    A.mul_add(x, -5.0 * A).mul_add(x, 8.0 * A) * x - 4.0 * A
 }
 
 /// The source index of each target index in PyTorch's `nearest`.
@@ -142,8 +142,9 @@ fn in_one_go(values: [[f32; 2]; 2], row: &Taps<2>, column: &Taps<2>) -> f32 {
     weighed([at_a, at_b, at_c, at_d], [a, b, c, d])
 }
 
+/// At least two values, the second product rounded before the others are added to it.
 fn weighed<const N: usize>(values: [f32; N], weights: [f32; N]) -> f32 {
-    let first = values[0] * weights[0];
-    let rest = values[1..].iter().zip(&weights[1..]);
+    let first = values[0].mul_add(weights[0], values[1] * weights[1]);
+    let rest = values[2..].iter().zip(&weights[2..]);
     rest.fold(first, |sum, (value, weight)| value.mul_add(*weight, sum))
 }

@@ -1,8 +1,11 @@
 use mar_vision::{
-    DecodeError, Pipeline, PipelineConfig, Prepared, ResizeMethod, Samples, Sides, Size,
+    ColorMode, DecodeError, Parity, Pipeline, PipelineConfig, Prepared, ResizeMethod, SampleType,
+    Samples, Sides, Size,
 };
+use serde_json::json;
 
-use crate::golden::{load, number, read, rows};
+use crate::declared;
+use crate::golden::{digest_of, load, number, read, rows};
 
 fn floats(prepared: &Prepared) -> &[f32] {
     let Samples::F32(values) = &prepared.samples else { panic!("{:?}", prepared.samples) };
@@ -45,6 +48,69 @@ fn planes_are_channels_first() {
         let value = floats(&prepared)[index % 3 * pixels + index / 3];
         assert_eq!(value.to_bits(), (f32::from(*sample) / 255.0).to_bits());
     }
+}
+
+#[test]
+fn gives_the_numbers_of_every_library() {
+    for row in declared::rows("tensors") {
+        let prepared = declared::run(&declared::pipeline(row, &json!({})), row);
+        assert_eq!(json!(prepared.shape), row["shape"], "{row}");
+        let expected = declared::read(row["file"].as_str().unwrap());
+        assert_eq!(declared::little_endian(&prepared.samples), expected, "{row}");
+    }
+    assert!(declared::rows("tensors").len() > 10);
+}
+
+#[test]
+fn gray_is_pillows_of_every_mode() {
+    let config = PipelineConfig {
+        color_mode: Some(ColorMode::L),
+        dtype: Some(SampleType::Uint8),
+        ..Default::default()
+    };
+    let pipeline = Pipeline::new(config).unwrap();
+    for row in declared::rows("gray") {
+        let file = read(row["file"].as_str().unwrap());
+        let prepared = match pipeline.run(&file) {
+            // A palette in a TIFF is a matter of decoding.
+            Err(DecodeError::Unsupported { .. }) if row["file"] == "p.tif" => continue,
+            prepared => prepared.unwrap_or_else(|error| panic!("{row}: {error}")),
+        };
+        let levels = declared::little_endian(&prepared.samples);
+        assert_eq!(prepared.shape[0], 1);
+        assert_eq!(digest_of(&levels), row["sha256"], "{row}");
+        // What people are shown is the same gray.
+        let shown = pipeline.pixels(&file).unwrap();
+        assert!(shown.data().chunks_exact(3).map(|pixel| pixel[0]).eq(levels));
+    }
+}
+
+#[test]
+fn overlays_see_red_first_whatever_the_network_takes() {
+    let pixels = |yaml| {
+        let config = serde_saphyr::from_str(yaml).unwrap();
+        Pipeline::new(config).unwrap().pixels(&read("rgb.png")).unwrap()
+    };
+    assert_eq!(pixels("channel_order: bgr\nlayout: hwc\ndtype: uint8"), load("rgb.png"));
+}
+
+#[test]
+fn the_tier_is_the_declared_one() {
+    let parity = |yaml| Pipeline::new(serde_saphyr::from_str(yaml).unwrap()).unwrap().parity();
+    assert_eq!((parity("{}"), parity("parity: fast")), (Parity::Exact, Parity::Fast));
+    assert_eq!(Parity::Fast.to_string(), "fast");
+}
+
+#[test]
+fn a_frame_is_refused_before_memory_is_taken() {
+    let config = serde_saphyr::from_str("size: 8\nresize: pad\nmax_image_pixels: 2000").unwrap();
+    let strip = mar_vision::RgbImage8::new(1, 1992, vec![7; 5976]).unwrap();
+    let error = Pipeline::new(config).unwrap().run(&mar_vision::rgb_png(&strip).unwrap());
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, DecodeError::ResizeTooLarge { width: 1992, height: 1992, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn a_mask_of_patches_is_small_whatever_its_classes() {
-        let patches: Vec<u8> =
+        let class = |i: u32| u8::try_from(3 + (i / 80 + i / 400 / 60) % 5).unwrap();
+        let patches: Vec<u8> = (0..400 * 300).map(class).collect();
         let file = palette_png(&patches, 400, 300, &voc_palette(8)).unwrap();
         assert!(20 * file.len() < patches.len(), "{} bytes for {}", file.len(), patches.len());
     }

@@ -35,6 +35,8 @@ mod listeners;
 mod logging;
 /// What the management port tells.
 mod management;
+/// Masks in every form, chosen by the query or the `Accept` header.
+mod masks;
 /// What is measured, and how it is told.
 mod metrics;
 /// The descriptions of the ports, against the ports.

@@ -47,6 +47,19 @@ pub(crate) fn prepared(request: &Request, pipeline: &Pipeline) -> Result<Tensor>
     }
 }
 
+/// The image file of a request, for a handler that takes no numbers.
+///
+/// # Errors
+/// As [`sent`], and where it is numbers.
+pub(crate) fn file(request: &Request) -> Result<Bytes> {
+    match sent(request)? {
+        Sent::File(file) => Ok(file),
+        Sent::Numbers(_) => Err(Error::invalid_input(
+            "a list of numbers is not an image file; send the bytes of a JPEG or PNG, or base64 of them",
+        )),
+    }
+}
+
 /// What a request holds: the part `data`, else `body`, else the only part there is. It is a file's bytes,
 /// base64 of them as text, or JSON: a string of base64, numbers, or an object with either.
 ///

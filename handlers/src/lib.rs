@@ -31,7 +31,7 @@ pub fn all() -> Vec<Registration> {
     vec![
         Registration::of::<ImageClassifier>(image_classifier::NAME),
         Registration::of::<ImageSegmenter>(image_segmenter::NAME),
-        Registration::of::<MaskSegmenter>("mask_segmenter"),
+        Registration::of::<MaskSegmenter>(mask_segmenter::NAME),
         Registration::of::<ObjectDetector>(object_detector::NAME),
         Registration::of::<TensorHandler>(tensor::NAME),
         Registration::of::<TextClassifier>(text_classifier::NAME),
@@ -46,7 +46,7 @@ pub fn preprocessing(handler: &str, config: &Map<String, Value>) -> Option<Resul
     let defaults = match handler {
         image_classifier::NAME | image_segmenter::NAME => PipelineConfig::torchvision_imagenet(),
         object_detector::NAME => PipelineConfig::to_tensor(),
-        "mask_segmenter" => PipelineConfig::default(),
+        mask_segmenter::NAME => PipelineConfig::default(),
         _ => return None,
     };
     let pipeline =

@@ -62,9 +62,7 @@ fn check(mask: &[u8], width: u32, height: u32, colours: usize) -> Result<(), Mas
         return Err(MaskError::Palette(colours));
     }
     match mask.iter().copied().max() {
-        Some(class) if usize::from(class) >= colours => {
-            Err(MaskError::NoColour { class, colours })
-        }
+        Some(class) if usize::from(class) >= colours => Err(MaskError::NoColour { class, colours }),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,10 @@
 //! `image_classifier`: an image in, the names and probabilities of its likeliest classes out.
 
-use mar_handler::{Batch, Context, Epilogue, Handler, Model, Request, Response, Result, Tensor};
+use std::num::NonZeroUsize;
+
+use mar_handler::{
+    Batch, Context, Epilogue, Error, Handler, Model, Request, Response, Result, Tensor,
+};
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -31,6 +35,25 @@ pub struct ImageClassifier {
     pipeline: Pipeline,
     labels: Labels,
     own: Own,
+}
+
+impl ImageClassifier {
+    /// How many classes this request wants at most, and above which probability.
+    fn wanted(&self, request: &Request) -> Result<(usize, Option<f32>)> {
+        let top_k = answer::parameter::<NonZeroUsize>(request, "top_k", "a number from 1 on")?;
+        let top_k = top_k.map(NonZeroUsize::get).or(self.own.top_k);
+        let threshold = answer::parameter::<f32>(request, "threshold", "a finite number")?;
+        if threshold.is_some_and(|threshold| !threshold.is_finite()) {
+            return Err(Error::invalid_input("?threshold: threshold must be a finite number"));
+        }
+        let threshold = threshold.or(self.own.threshold);
+        Ok(match self.own.activation {
+            Activation::Sigmoid => {
+                (top_k.unwrap_or(usize::MAX), Some(threshold.unwrap_or(THRESHOLD)))
+            }
+            Activation::Softmax | Activation::None => (top_k.unwrap_or(TOP_K), threshold),
+        })
+    }
 }
 
 /// The keys that are not the pipeline's.
@@ -67,11 +90,16 @@ impl Handler for ImageClassifier {
         if own.top_k == Some(0) {
             return Err(section::wrong(&"top_k must be 1 or more"));
         }
+        if own.threshold.is_some_and(|threshold| !threshold.is_finite()) {
+            return Err(section::wrong(&"threshold must be a finite number"));
+        }
         let labels = Labels::find(own.labels.take(), &context.model_dir)?;
         Ok(Self { pipeline, labels, own })
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
+        // What is wrong with the query is said before the network runs.
+        self.wanted(request)?;
         Ok(vec![input::prepared(request, &self.pipeline)?])
     }
 
@@ -86,15 +114,7 @@ impl Handler for ImageClassifier {
 
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
         let scores = answer::scores(&outputs, NAME)?;
-        let top_k = answer::parameter(request, "top_k", "a number of classes")?.or(self.own.top_k);
-        let threshold = answer::parameter(request, "threshold", "a probability")?;
-        let threshold = threshold.or(self.own.threshold);
-        let (top_k, threshold) = match self.own.activation {
-            Activation::Sigmoid => {
-                (top_k.unwrap_or(usize::MAX), Some(threshold.unwrap_or(THRESHOLD)))
-            }
-            Activation::Softmax | Activation::None => (top_k.unwrap_or(TOP_K), threshold),
-        };
+        let (top_k, threshold) = self.wanted(request)?;
         let is_sigmoid = self.own.activation == Activation::Sigmoid;
         let activated = |score: f32| if is_sigmoid { 1.0 / (1.0 + (-score).exp()) } else { score };
         let mut classes: Vec<(usize, f32)> =
@@ -254,6 +274,7 @@ mod tests {
         for (section, named) in [
             (json!({ "topk": 3 }), "\"topk\"; image_classifier knows"),
             (json!({ "top_k": 0 }), "top_k must be 1"),
+            (json!({ "threshold": 1e39 }), "threshold must be a finite"),
             (json!({ "activation": "relu" }), "`relu`"),
             (json!({ "size": "big" }), "size"),
             (json!({ "labels": 5 }), "labels"),
@@ -262,7 +283,13 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::InvalidModel);
             assert!(error.message().contains(named), "{error}");
         }
-        for query in [("top_k", "-1"), ("top_k", "all"), ("threshold", "high")] {
+        for query in [
+            ("top_k", "-1"),
+            ("top_k", "all"),
+            ("threshold", "high"),
+            ("top_k", "0"),
+            ("threshold", "NaN"),
+        ] {
             let error = answered(&json!({}), &[1.0], &[query]).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidInput);
             assert!(error.message().contains(query.0), "{error}");

@@ -22,8 +22,8 @@ const CLASSES_DIM: usize = 1;
 ///
 /// An image whose preprocessing the archive does not describe is resized to 256 pixels on its shorter
 /// side, cut to 224 x 224 and normalised with `ImageNet`'s moments. The answer is a list of rows of pixels,
-/// each `[class, probability]`. That is 2 MB of JSON for 224 x 224 pixels:
-/// [`MaskSegmenter`](crate::MaskSegmenter) answers in a thousandth of it.
+/// each `[class, probability]`. That is 1 MB of JSON for 224 x 224 pixels:
+/// [`MaskSegmenter`](crate::MaskSegmenter) answers in a hundredth of it.
 ///
 /// Its keys under `handler:` are those of [`PipelineConfig`].
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! `object_detector`: an image in, the boxes that a detector of torchvision's kind found out.
 
+use half::f16;
 use mar_handler::{
     Batch, Context, DType, Error, ErrorCode, Handler, Model, Request, Response, Result, Tensor,
 };
@@ -41,16 +42,15 @@ pub struct ObjectDetector {
 struct Own {
     /// The lowest score of a box that is shown.
     threshold: Option<f64>,
+    /// Names by the network's labels, 0 first; by default those of the archive's files.
     labels: Option<Written>,
 }
 
-impl Own {
-    const KEYS: [&str; 2] = ["threshold", "labels"];
-}
+const KEYS: [&str; 2] = ["threshold", "labels"];
 
 impl Handler for ObjectDetector {
     fn initialize(context: &Context) -> Result<Self> {
-        let (config, own) = section::parted::<Own>(context, NAME, &Own::KEYS)?;
+        let (config, own) = section::parted::<Own>(context, NAME, &KEYS)?;
         let pipeline = section::pipeline(config.or(PipelineConfig::to_tensor()))?;
         let threshold = own.threshold.unwrap_or(THRESHOLD);
         if !is_threshold(threshold) {
@@ -63,7 +63,14 @@ impl Handler for ObjectDetector {
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
         // A threshold that is none is refused before the network runs.
         self.threshold(request)?;
-        Ok(vec![input::prepared(request, &self.pipeline)?])
+        let image = input::prepared(request, &self.pipeline)?;
+        if image.shape().len() != 3 {
+            return Err(Error::invalid_input(format!(
+                "an image as numbers has three sides, [channels, height, width]; these have {:?}",
+                image.shape()
+            )));
+        }
+        Ok(vec![image])
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
@@ -107,6 +114,7 @@ impl Handler for ObjectDetector {
     fn describe(&self) -> Map<String, Value> {
         let mut told = Map::new();
         told.insert("labels".into(), self.labels.list().into_iter().map(Value::from).collect());
+        told.insert("preprocessing".into(), self.pipeline.describe().into());
         told.insert("threshold".into(), self.threshold.into());
         told
     }
@@ -115,18 +123,20 @@ impl Handler for ObjectDetector {
 impl ObjectDetector {
     /// The lowest score that this request wants to see.
     fn threshold(&self, request: &Request) -> Result<f64> {
-        let Some(text) = request.parameter("threshold") else { return Ok(self.threshold) };
-        text.parse().ok().filter(|value| is_threshold(*value)).ok_or_else(|| {
-            Error::invalid_input(format!(
-                "?threshold={text}: threshold must be a number between 0 and 1"
-            ))
-        })
+        const TAKES: &str = "a number between 0 and 1";
+        let asked = answer::parameter(request, "threshold", TAKES)?;
+        let threshold = asked.unwrap_or(self.threshold);
+        if !is_threshold(threshold) {
+            let refused = format!("?threshold={threshold}: threshold must be {TAKES}");
+            return Err(Error::invalid_input(refused));
+        }
+        Ok(threshold)
     }
 
     /// A class's name, else its number.
     fn name(&self, class: i64) -> String {
-        let known = usize::try_from(class).map(|class| self.labels.name(class).into_owned());
-        known.unwrap_or_else(|_| class.to_string())
+        let named = usize::try_from(class).map(|class| self.labels.name(class).into_owned());
+        named.unwrap_or_else(|_| class.to_string())
     }
 }
 
@@ -174,10 +184,18 @@ impl Found {
             DType::I32 => labels.as_slice::<i32>()?.iter().map(|class| i64::from(*class)).collect(),
             _ => labels.as_slice::<i64>().map_err(|_| unusable())?.to_vec(),
         };
-        let (corners, _) = boxes.as_slice::<f32>().map_err(|_| unusable())?.as_chunks();
-        let scores = scores.as_slice::<f32>().map_err(|_| unusable())?.to_vec();
-        Ok(Self { boxes: corners.to_vec(), classes, scores })
+        let corners = floats(boxes).ok_or_else(unusable)?;
+        let scores = floats(scores).ok_or_else(unusable)?;
+        Ok(Self { boxes: corners.as_chunks().0.to_vec(), classes, scores })
     }
+}
+
+/// A tensor's numbers, where they are of single or of half precision.
+fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+    if let Ok(halves) = tensor.as_slice::<f16>() {
+        return Some(halves.iter().map(|half| half.to_f32()).collect());
+    }
+    tensor.as_slice::<f32>().ok().map(<[f32]>::to_vec)
 }
 
 /// A box of what the network saw in pixels of the image that was sent, whose sides it does not cross. As it
@@ -275,8 +293,10 @@ mod tests {
         ]);
         assert_eq!(response, expected, "a score equal to the threshold is shown");
         assert_eq!(response.to_string(), expected.to_string(), "the name comes before the score");
-        let told = json!({ "labels": ["nothing", "cat"], "threshold": 0.5 });
-        assert_eq!(Value::Object(handler.describe()), told);
+        let told = handler.describe();
+        assert_eq!(told["labels"], json!(["nothing", "cat"]));
+        assert_eq!(told["threshold"], 0.5);
+        assert!(told["preprocessing"].as_str().unwrap().contains("decode"), "{told:?}");
     }
 
     #[test]
@@ -381,5 +401,39 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::InvalidModel);
             assert!(error.message().contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_label_below_zero_is_a_number() {
+        let handler = handler(&json!({ "labels": { "1": "cat" } })).unwrap();
+        assert_eq!([handler.name(1), handler.name(0), handler.name(-1)], ["cat", "0", "-1"]);
+    }
+
+    #[test]
+    fn a_network_may_answer_in_half_precision() {
+        let halves = |values: &[f32]| values.iter().map(|v| f16::from_f32(*v)).collect::<Vec<_>>();
+        let outputs = vec![
+            Tensor::from_vec(&[1, 4], halves(&[1.0, 2.0, 3.5, 4.0])).unwrap().named("boxes"),
+            Tensor::from_vec(&[1], vec![1_i64]).unwrap().named("labels"),
+            Tensor::from_vec(&[1], halves(&[0.75])).unwrap().named("scores"),
+        ];
+        let handler = handler(&json!({})).unwrap();
+        let response = handler.postprocess(outputs, &Request::default()).unwrap();
+        let answer: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(answer, json!([{ "1": [1.0, 2.0, 3.5, 4.0], "score": 0.75 }]));
+    }
+
+    #[test]
+    fn numbers_are_an_image_as_in_torchserve_if_they_have_three_sides() {
+        let handler = handler(&json!({})).unwrap();
+        let sent = |numbers: Value| {
+            let (name, data) = ("data".into(), numbers.to_string().into_bytes().into());
+            let part = Part { name, content_type: Some("application/json".into()), data };
+            handler.preprocess(&Request { parts: vec![part], ..Request::default() })
+        };
+        assert_eq!(sent(json!([[[0.5, 1.0]], [[0, 0]], [[0, 0]]])).unwrap()[0].shape(), [3, 1, 2]);
+        let error = sent(json!([0.5, 1.0])).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidInput);
+        assert!(error.message().contains("these have [2]"), "{error}");
     }
 }

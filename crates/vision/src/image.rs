@@ -1,5 +1,7 @@
 //! The one pixel type of this crate's public face, so that no decoder's version shows through it.
 
+use crate::geometry::Size;
+
 /// An image of `C` samples of 8 bits a pixel, interleaved, row by row, without padding.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image8<const C: usize> {
@@ -30,6 +32,10 @@ impl<const C: usize> Image8<C> {
     /// Height in pixels, at least 1.
     pub fn height(&self) -> u32 {
         self.height
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        Size { height: self.height, width: self.width }
     }
 
     /// The samples: `C * width * height` bytes.

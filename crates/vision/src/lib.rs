@@ -21,6 +21,7 @@
 #![warn(missing_docs)]
 
 mod decode;
+mod fast;
 mod geometry;
 mod image;
 mod mask;
@@ -30,6 +31,7 @@ mod resample;
 pub use decode::{
     DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Exif, Format, decode, decode_oriented,
 };
+pub use fast::decode_resized;
 pub use geometry::{CropRounding, Geometry, Size, Window};
 pub use image::{GrayImage8, Image8, RgbImage8};
 pub use mask::{

@@ -68,6 +68,8 @@ impl Handler for TensorHandler {
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
+        // What is wrong with the query is said before the network runs.
+        write::wanted(request)?;
         read::inputs(request, &self.inputs)
     }
 
@@ -420,8 +422,8 @@ mod tests {
         assert!(error.message().contains("?output= one of output_0, output_1"), "{error}");
         let chosen = [("format", "raw"), ("output", "output_1")];
         assert_eq!(answered(&json!({}), several, &chosen).unwrap().body, six());
-        let error = answered(&json!({}), vec![plane()], &[("format", "xml")]).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::InvalidInput);
+        let xml = Request { query: vec![pair("format", "xml")], ..json_body("[1]") };
+        assert!(refused(&json!({}), &xml).contains("known are json, npy, raw"));
         let brain = Tensor::from_bytes(DType::BF16, &[1], vec![0x80, 0x3f].into()).unwrap();
         let error = answered(&json!({}), vec![brain.clone()], &[("format", "npy")]).unwrap_err();
         assert!(error.message().contains("NumPy has no bfloat16"), "{error}");

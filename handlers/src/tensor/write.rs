@@ -13,8 +13,9 @@ use crate::labels::Labels;
 const NPY: &str = "application/x-npy";
 const RAW: &str = "application/octet-stream";
 
+/// The forms of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Json,
     Npy,
     Raw,
@@ -70,7 +71,10 @@ fn names(outputs: &[(String, Tensor)]) -> String {
 }
 
 /// What the query asks for, else the first of the types that the client accepts and that is known here.
-fn wanted(request: &Request) -> Result<Format> {
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) where the query asks for another.
+pub(super) fn wanted(request: &Request) -> Result<Format> {
     if let Some(format) = request.parameter("format") {
         return match format {
             "json" => Ok(Format::Json),

@@ -289,4 +289,26 @@ mod tests {
         let error = Vocabulary::load(Wanted::default(), dir.path()).unwrap_err();
         assert!(error.message().contains("holds no vocabulary"), "{error}");
     }
+
+    #[test]
+    fn every_form_that_torch_saves_holds_the_same_words() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/handlers");
+        let table: serde_json::Value =
+            serde_json::from_slice(&fs::read(folder.join("texts.json")).unwrap()).unwrap();
+        let words = table["vocabulary"].as_array().unwrap();
+        let forms = table["forms"].as_object().unwrap();
+        for (file, form) in forms {
+            let wanted = Wanted { file: Some(file.clone()), ..Wanted::default() };
+            let vocabulary = Vocabulary::load(wanted, &folder).unwrap();
+            let first = usize::try_from(form["first"].as_u64().unwrap()).unwrap();
+            assert_eq!(vocabulary.len(), words.len() - first, "{file}");
+            for (index, word) in (0_i64..).zip(&words[first..]) {
+                assert_eq!(vocabulary.index(word.as_str().unwrap()).unwrap(), index, "{file}");
+            }
+            // The first word is the unknown one, where it is there.
+            let unknown = vocabulary.index("no such word").ok();
+            assert_eq!(unknown, (first == 0).then_some(0), "{file}");
+        }
+        assert_eq!(forms.len(), 6);
+    }
 }

@@ -115,6 +115,8 @@ fn entity(text: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
@@ -175,5 +177,22 @@ mod tests {
         assert_eq!(all(1), ["here", "we", "are"]);
         assert_eq!(all(2), ["here", "we", "are", "here we", "we are"]);
         assert_eq!(all(4), ["here", "we", "are", "here we", "we are", "here we are"]);
+    }
+
+    #[test]
+    fn texts_are_cut_as_torchserves_own_handler_cuts_them() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/parity/handlers/texts.json");
+        let table: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let texts = table["texts"].as_array().unwrap();
+        for row in texts {
+            let text = row["text"].as_str().unwrap();
+            let found = words(text);
+            assert_eq!(Value::from(found.clone()), row["words"], "{text}");
+            for (longest, expected) in row["runs"].as_object().unwrap() {
+                let runs = runs(&found, longest.parse().unwrap()).collect::<Vec<_>>();
+                assert_eq!(Value::from(runs), *expected, "{text}, up to {longest} words");
+            }
+        }
+        assert!(texts.len() >= 10);
     }
 }

@@ -2,14 +2,16 @@
 
     python make.py            # writes into the folder of this script
 
-Every network has random weights from a fixed seed. `expected.json` holds the answers as TorchServe writes them,
-`texts.json` what its text handler makes of texts. torchtext cannot be installed beside this torch: the classes of
-its vocabularies stand here with the attributes and states that torchtext 0.8 and 0.18 give theirs, under the same
-module names, so that the pickles are the same.
+Every network has random weights from a fixed seed. The archives are made by the official archiver, as for
+TorchServe. `expected.json` holds the answers as TorchServe writes them, `texts.json` what its text handler makes of
+texts. torchtext cannot be installed beside this torch: the classes of its vocabularies stand here with the
+attributes and states that torchtext 0.8 and 0.18 give theirs, under the same module names, so that the pickles are
+the same.
 """
 
 import io
 import json
+import subprocess
 import sys
 import tempfile
 import types
@@ -299,6 +301,26 @@ def topics(words, Old, New, Inner):
     return found
 
 
+def archived(name, handler, weights, extra=()):
+    """An archive as the official archiver makes it, without a model-config.yaml."""
+    archiver = Path(sys.executable).with_name("torch-model-archiver")
+    command = [archiver, "--model-name", name, "--version", "1.0", "--handler", handler, "--force",
+               "--serialized-file", HERE / weights, "--export-path", HERE]
+    if extra:
+        command += ["--extra-files", ",".join(str(file) for file in extra)]
+    subprocess.run(command, check=True)
+
+
+def archives():
+    archived("classifier", "image_classifier", "classifier.pt", [HERE / "index_to_name.json"])
+    archived("segmenter", "image_segmenter", "segmenter.pt")
+    folder = Path(tempfile.mkdtemp())
+    (folder / "source_vocab.pt").write_bytes((HERE / "vocab_torchtext_0_18.pt").read_bytes())
+    (folder / "index_to_name.json").write_text(json.dumps(TOPICS))
+    archived("topics", "text_classifier", "topics.pt",
+             [folder / "source_vocab.pt", folder / "index_to_name.json"])
+
+
 def tables():
     torch.manual_seed(5)
     table, two = Table(), TwoInputs()
@@ -326,7 +348,6 @@ def main():
     script(Segmenter(), "segmenter.pt")
     names = json.dumps(LABELS, ensure_ascii=False).encode()
     (HERE / "index_to_name.json").write_bytes(names)
-    (HERE / "topics.json").write_text(json.dumps(TOPICS))
     files = images()
     for name, data in files.items():
         (HERE / name).write_bytes(data)
@@ -353,6 +374,9 @@ def main():
             **tables(),
         }
     (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    archives()
+    for weights in ("classifier.pt", "segmenter.pt", "topics.pt", "index_to_name.json"):
+        (HERE / weights).unlink()  # They are in the archives.
     table = {"versions": expected["versions"], "texts": rows, "vocabulary": words, "forms": forms}
     (HERE / "texts.json").write_text(json.dumps(table, indent=1) + "\n")
 

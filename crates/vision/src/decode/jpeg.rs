@@ -23,18 +23,19 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, D
 }
 
 /// Decodes to fewer pixels than the file has, from fewer coefficients: `choose` is told the size of the image
-/// and answers how many eighths of each side are wanted, 1 to 8. Sides are rounded up.
-pub(crate) fn decode_scaled(
+/// and answers how many eighths of each side are wanted, 1 to 8, and what the caller wants to keep.
+/// Sides are rounded up.
+pub(crate) fn decode_scaled<T>(
     bytes: &[u8],
     limits: &DecodeLimits,
-    choose: impl FnOnce(Size) -> u32,
-) -> Result<RgbImage8, DecodeError> {
+    choose: impl FnOnce(Size) -> Result<(u32, T), DecodeError>,
+) -> Result<(RgbImage8, T), DecodeError> {
     let markers = walk(bytes)?;
     markers.check(limits)?;
-    let eighths = choose(markers.size());
-    let scale = ScalingFactor::SUPPORTED.into_iter();
-    let scale = scale.filter(|scale| scale.num() * 8 == eighths * scale.denom()).last();
-    rgb(bytes, &markers, limits, scale)
+    let (eighths, kept) = choose(markers.size())?;
+    let mut scales = ScalingFactor::SUPPORTED.into_iter();
+    let scale = scales.find(|scale| scale.num() * 8 == eighths * scale.denom());
+    Ok((rgb(bytes, &markers, limits, scale)?, kept))
 }
 
 /// The samples of a strip of a TIFF, `channels` a pixel, and how many pixels a row has. Colours are converted

@@ -40,7 +40,7 @@ impl PadMode {
 /// The part of `image` that `window` shows.
 pub(super) fn cut<const C: usize>(image: Image8<C>, window: Window, pad: PadMode) -> Image8<C> {
     let Size { height, width } = window.size;
-    if window == (Size { height: image.height(), width: image.width() }).whole() {
+    if window == image.size().whole() {
         return image;
     }
     let columns: Vec<_> =

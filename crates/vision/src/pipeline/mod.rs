@@ -21,9 +21,10 @@ use levels::Levels;
 use settings::{Resampling, Settings};
 
 use crate::decode::{DecodeError, decode_oriented};
-use crate::geometry::{Geometry, Plan, Size};
+use crate::fast;
+use crate::geometry::{Geometry, Plan, Scale, Size};
 use crate::image::{GrayImage8, Image8, RgbImage8};
-use crate::resample::{resize, resize_tensor};
+use crate::resample::{Filter, resize, resize_tensor};
 
 /// A checked configuration, ready to run. One value serves any number of threads.
 #[derive(Clone)]
@@ -109,18 +110,47 @@ impl Pipeline {
 
     /// The image after resize and crop, and where it comes from in the one before.
     ///
-    /// This is the one place that tells the tiers apart: for now both decode exactly.
+    /// This is the one place that tells the tiers apart.
     fn view(&self, encoded: &[u8]) -> Result<(View, Geometry), DecodeError> {
-        let settings = &self.settings;
-        let image = decode_oriented(encoded, &settings.limits, settings.exif)?;
-        let original = Size { height: image.height(), width: image.width() };
-        let plan = self.plan(original)?;
-        let view = match settings.color_mode {
-            ColorMode::Rgb => View::Rgb(self.shaped(image, &plan)),
-            ColorMode::L => View::Gray(self.shaped(image.to_gray(), &plan)),
+        let (view, original, plan) = match self.fast_filter() {
+            Some(filter) => self.fast(encoded, filter)?,
+            None => self.exact(encoded)?,
         };
         let Plan { source, scaled, window } = plan;
         Ok((view, Geometry { original, source, scaled, window }))
+    }
+
+    /// The filter of the fast tier, where that is declared and can do what is: a frame, which reaches beyond
+    /// the image, is made exactly.
+    fn fast_filter(&self) -> Option<Filter> {
+        let Settings { parity, scale, resampling, .. } = &self.settings;
+        match (parity, scale, resampling) {
+            (Parity::Exact, ..) | (_, Scale::Pad(_), _) | (.., Resampling::Tensor(_)) => None,
+            (Parity::Fast, _, Resampling::Image(filter)) => Some(*filter),
+        }
+    }
+
+    fn fast(&self, encoded: &[u8], filter: Filter) -> Result<(View, Size, Plan), DecodeError> {
+        let Settings { limits, exif, color_mode, margin, .. } = &self.settings;
+        let resized = fast::resized(encoded, limits, *exif, filter, |size| self.plan(size))?;
+        let image = cut(resized.image, resized.plan.window, *margin);
+        let view = match color_mode {
+            ColorMode::Rgb => View::Rgb(image),
+            ColorMode::L => View::Gray(image.to_gray()),
+        };
+        Ok((view, resized.original, resized.plan))
+    }
+
+    fn exact(&self, encoded: &[u8]) -> Result<(View, Size, Plan), DecodeError> {
+        let Settings { limits, exif, color_mode, .. } = &self.settings;
+        let image = decode_oriented(encoded, limits, *exif)?;
+        let original = image.size();
+        let plan = self.plan(original)?;
+        let view = match color_mode {
+            ColorMode::Rgb => View::Rgb(self.shaped(image, &plan)),
+            ColorMode::L => View::Gray(self.shaped(image.to_gray(), &plan)),
+        };
+        Ok((view, original, plan))
     }
 
     /// The plan for an image of size `original`; refuses what would take too much memory on the way.
@@ -139,7 +169,7 @@ impl Pipeline {
         let settings = &self.settings;
         let part = cut(image, plan.source, settings.frame);
         let Size { height, width } = plan.scaled;
-        let scaled = if (part.width(), part.height()) == (width, height) {
+        let scaled = if part.size() == plan.scaled {
             part
         } else {
             match settings.resampling {

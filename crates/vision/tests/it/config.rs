@@ -237,3 +237,25 @@ fn a_pipeline_describes_itself() {
     assert!(describe("channel_order: bgr").contains("mean [0.406, 0.456, 0.485]"));
     assert!(describe("scale: 1").contains("scale by 1, as float32"));
 }
+
+#[test]
+fn every_key_is_documented_and_every_example_holds() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        handler: PipelineConfig,
+    }
+    let page = [env!("CARGO_MANIFEST_DIR"), "../../docs/preprocessing.md"];
+    let page = std::fs::read_to_string(page.iter().collect::<std::path::PathBuf>()).unwrap();
+    for key in PipelineConfig::KEYS {
+        assert!(page.contains(&format!("\n| `{key}` | ")), "{key} has no row");
+    }
+    let examples: Vec<_> = page.split("```yaml\n").skip(1).collect();
+    assert!(examples.len() >= 5);
+    for example in examples {
+        let example = example.split("```").next().unwrap();
+        let File { handler } = serde_saphyr::from_str(example).unwrap();
+        assert!(Pipeline::new(handler).is_ok(), "{example}");
+    }
+    let described = Pipeline::new(PipelineConfig::torchvision_imagenet()).unwrap().describe();
+    assert!(page.contains(&format!("> {described}")), "{described}");
+}

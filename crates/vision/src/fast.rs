@@ -1,0 +1,187 @@
+//! The fast tier: pixels near Pillow's, for less time. How near and how much less stands in `docs/pixels.md`.
+//!
+//! A JPEG that will be shrunk anyway is decoded small, from the coefficients that matter; all formats are
+//! resized by `fast_image_resize`, which weighs as Pillow does and rounds more coarsely.
+
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::decode::{Orientation, decode, decode_scaled, format_of};
+use crate::geometry::{Plan, Size};
+use crate::resample::vertical_first;
+use crate::{DecodeError, DecodeLimits, Exif, Filter, Format, RgbImage8};
+
+/// Eighths of a side that a JPEG is decoded to. At the others the decoder needs as long as at the next larger
+/// of these.
+const EIGHTHS: [u32; 4] = [1, 3, 5, 8];
+/// How many times as large as the result a JPEG is at least decoded, for the resize to have something to weigh.
+const MARGIN: f64 = 1.5;
+
+/// What came of an image.
+#[derive(Debug)]
+pub(crate) struct Resized {
+    /// The planned part of the image, scaled; the plan's window is not cut from it yet.
+    pub(crate) image: RgbImage8,
+    /// The size of the whole image, upright if it was turned.
+    pub(crate) original: Size,
+    /// What `plan` answered.
+    pub(crate) plan: Plan,
+}
+
+/// Decodes an image and scales the part of it that `plan` names, which is told the size of the image.
+///
+/// # Panics
+/// Where the plan's source reaches beyond the image.
+pub(crate) fn resized(
+    encoded: &[u8],
+    limits: &DecodeLimits,
+    exif: Exif,
+    filter: Filter,
+    plan: impl FnOnce(Size) -> Result<Plan, DecodeError>,
+) -> Result<Resized, DecodeError> {
+    let format = format_of(encoded)?;
+    let orientation = match exif {
+        Exif::Ignore => Orientation::UPRIGHT,
+        Exif::Apply => Orientation::of_file(format, encoded)?,
+    };
+    // A JPEG's size is known before it is decoded, and how much of it is wanted with that.
+    let (stored, (original, plan, eighths)) = if format == Format::Jpeg {
+        decode_scaled(encoded, limits, |stored| {
+            let original = orientation.turned_size(stored);
+            let plan = plan(original)?;
+            let eighths = eighths(&plan, filter);
+            Ok((eighths, (original, plan, eighths)))
+        })?
+    } else {
+        let stored = decode(encoded, limits)?;
+        let original = orientation.turned_size(stored.size());
+        let plan = plan(original)?;
+        (stored, (original, plan, 8))
+    };
+    let image = scaled(orientation.turn(stored), &plan, f64::from(eighths) / 8.0, filter);
+    Ok(Resized { image, original, plan })
+}
+
+/// Decodes an image in the fast tier and scales it to a size, whatever that does to its aspect: near what
+/// [`decode_oriented`](crate::decode_oriented) and [`resize`](crate::resize) give, in less time.
+///
+/// # Errors
+/// As [`decode`](crate::decode).
+///
+/// # Panics
+/// When a side of `size` is zero.
+pub fn decode_resized(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    exif: Exif,
+    filter: Filter,
+    size: Size,
+) -> Result<RgbImage8, DecodeError> {
+    assert!(size.width > 0 && size.height > 0, "an image cannot be resized to {size:?}");
+    let squish =
+        |original: Size| Ok(Plan { source: original.whole(), scaled: size, window: size.whole() });
+    Ok(resized(bytes, limits, exif, filter, squish)?.image)
+}
+
+/// How many eighths of a JPEG's sides are decoded: the fewest that leave the planned part larger than what it
+/// is scaled to.
+fn eighths(plan: &Plan, filter: Filter) -> u32 {
+    // A filter that takes single pixels needs those pixels.
+    if filter == Filter::Nearest {
+        return 8;
+    }
+    let ratio = |scaled: u32, source: u32| f64::from(scaled) / f64::from(source);
+    let across = ratio(plan.scaled.width, plan.source.size.width);
+    let down = ratio(plan.scaled.height, plan.source.size.height);
+    let least = 8.0 * MARGIN * across.max(down);
+    EIGHTHS.into_iter().find(|eighths| f64::from(*eighths) >= least).unwrap_or(8)
+}
+
+/// The planned part of an image that was decoded to `ratio` of its sides.
+fn scaled(image: RgbImage8, plan: &Plan, ratio: f64, filter: Filter) -> RgbImage8 {
+    let Plan { source, scaled, .. } = *plan;
+    let across = Part::new(source.left, source.size.width, ratio);
+    let down = Part::new(source.top, source.size.height, ratio);
+    if image.size() == scaled && source == scaled.whole() {
+        return image;
+    }
+    let view = ImageRef::new(image.width(), image.height(), image.data(), PixelType::U8x3)
+        .expect("three bytes a pixel");
+    let part = CroppedImage::new(&view, across.first, down.first, across.count, down.count)
+        .expect("the planned part lies in the image");
+    // One pass after the other, with whole bytes between them and in Pillow's order: in one call the passes come
+    // vertical first, and sharp filters then differ by far more.
+    let Size { height, width } = scaled;
+    let image = if vertical_first(source.size, scaled) {
+        let between = pass(&part, across.all(), down, Size { height, width: across.count }, filter);
+        pass(&between, across, Part::whole(height), scaled, filter)
+    } else {
+        let between = pass(&part, across, down.all(), Size { height: down.count, width }, filter);
+        pass(&between, Part::whole(width), down, scaled, filter)
+    };
+    RgbImage8::new(width, height, image.into_vec()).expect("three bytes a pixel")
+}
+
+/// One of the two passes, in which one of the sides keeps its length.
+fn pass(
+    source: &impl IntoImageView,
+    across: Part,
+    down: Part,
+    target: Size,
+    filter: Filter,
+) -> Image<'static> {
+    let algorithm = match filter {
+        Filter::Nearest => ResizeAlg::Nearest,
+        Filter::Box => ResizeAlg::Convolution(FilterType::Box),
+        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Filter::Hamming => ResizeAlg::Convolution(FilterType::Hamming),
+        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+    };
+    let options = ResizeOptions::new()
+        .resize_alg(algorithm)
+        .crop(across.start, down.start, across.length, down.length)
+        .use_alpha(false);
+    let mut image = Image::new(target.width, target.height, PixelType::U8x3);
+    Resizer::new()
+        .resize(source, &mut image, &options)
+        .expect("both images have three bytes a pixel, and the part lies in the source");
+    image
+}
+
+/// A part of a side: whole pixels, and of these what need not be whole.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    first: u32,
+    count: u32,
+    start: f64,
+    length: f64,
+}
+
+impl Part {
+    /// The part of `length` pixels from `start` of a side that was decoded to `ratio` of its length. Eighths of
+    /// 16-bit lengths are exact in floating point.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "sides are below 2^32, and the part lies in the image"
+    )]
+    fn new(start: i64, length: u32, ratio: f64) -> Self {
+        assert!(start >= 0, "the planned part lies in the image");
+        let start = start as f64 * ratio;
+        let length = f64::from(length) * ratio;
+        let first = start.floor();
+        let count = ((start + length).ceil() - first).max(1.0);
+        Self { first: first as u32, count: count as u32, start: start - first, length }
+    }
+
+    fn whole(count: u32) -> Self {
+        Self { first: 0, count, start: 0.0, length: f64::from(count) }
+    }
+
+    /// The whole pixels, for the pass that leaves this side as it is.
+    fn all(self) -> Self {
+        Self::whole(self.count)
+    }
+}

@@ -127,7 +127,7 @@ impl Mask<'_> {
         let body = match (options.format, options.map) {
             (Format::Png, _) => {
                 // As many colours as the archive has, and more only where the mask has them.
-                let found = classes.iter().max().map_or(0, |class| usize::from(*class) + 1);
+                let found = classes.iter().copied().max().map_or(0, |class| usize::from(class) + 1);
                 let colours = told.palette.len().clamp(found, 256);
                 palette_png(classes, self.width, self.height, &shown[..colours]).map_err(failed)?
             }

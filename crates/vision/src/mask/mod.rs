@@ -61,10 +61,8 @@ fn check(mask: &[u8], width: u32, height: u32, colours: usize) -> Result<(), Mas
     if !(1..=256).contains(&colours) {
         return Err(MaskError::Palette(colours));
     }
-    match mask.iter().max() {
-        Some(class) if usize::from(*class) >= colours => {
-            Err(MaskError::NoColour { class: *class, colours })
-        }
+    match mask.iter().copied().max() {
+        Some(class) if usize::from(class) >= colours => Err(MaskError::NoColour { class, colours }),
         _ => Ok(()),
     }
 }

@@ -51,10 +51,10 @@ pub(super) fn samples(
     if markers.sampling.len() != channels {
         return Err(DecodeError::corrupt(Format::Tiff, "a strip of another number of channels"));
     }
-    let unconverted = (channels == 3 && !to_rgb).then_some(ColorSpace::YCbCr);
     let image = image(bytes, &markers, limits, |decoder| {
-        if let Some(colours) = unconverted {
-            decoder.set_output_colorspace(colours);
+        // What the JPEG itself says of its colours is asked only in so far as the decoder believes it.
+        if channels == 3 && !to_rgb && decoder.jpeg_color_space() == ColorSpace::YCbCr {
+            decoder.set_output_colorspace(ColorSpace::YCbCr);
         }
     })?;
     Ok((image.data, image.width))

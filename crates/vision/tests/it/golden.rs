@@ -14,8 +14,13 @@ pub(crate) fn rows(name: &str) -> &'static [Value] {
 }
 
 pub(crate) fn read(name: &str) -> Vec<u8> {
+    read_in("pixels", name)
+}
+
+/// A file of a folder in `tests/parity`.
+pub(crate) fn read_in(folder: &str, name: &str) -> Vec<u8> {
     let path: PathBuf =
-        [env!("CARGO_MANIFEST_DIR"), "../../tests/parity/pixels", name].iter().collect();
+        [env!("CARGO_MANIFEST_DIR"), "../../tests/parity", folder, name].iter().collect();
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -1,17 +1,19 @@
 //! The first page of a TIFF, turned as its orientation says: Pillow does that whatever it is asked for.
 
+mod chunks;
 mod ifd;
 mod jpeg;
 mod samples;
 
 use std::io::Cursor;
 
-use ::tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
+use ::tiff::decoder::{Decoder, DecodingResult, Limits};
 use ::tiff::tags::Tag;
 use ::tiff::{ColorType, TiffError};
 
+use self::chunks::Mosaic;
 use self::ifd::Directory;
-use self::samples::{Meaning, interleaved};
+use self::samples::Meaning;
 use super::orientation::{Orientation, tag_in};
 use super::{DecodeError, DecodeLimits, Format};
 use crate::{RgbImage8, Size};
@@ -67,9 +69,18 @@ fn decode_stored(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, Decod
     };
     let planar = tag(PLANAR, 1) == 2;
     if tag(COMPRESSION, 1) == JPEG {
-        let plan = Jpegs { size, photometric, planar, limits };
-        let (colour, samples) = plan.decode(bytes, &mut decoder)?;
-        return finished(&meaning, size, colour, &samples);
+        let (colour, channels) = match photometric {
+            WHITE_IS_ZERO | 1 => (ColorType::Gray(8), 1),
+            RGB | YCBCR => (ColorType::RGB(8), 3),
+            CMYK => (ColorType::CMYK(8), 4),
+            other => {
+                let what = format_args!("JPEG of photometric interpretation {other}");
+                return Err(DecodeError::unsupported(Format::Tiff, what));
+            }
+        };
+        let mosaic = Mosaic::new(&decoder, size, channels, planar);
+        let samples = mosaic.read_jpegs(&mut decoder, bytes, photometric == YCBCR, limits)?;
+        return finished(&meaning, size, colour, &DecodingResult::U8(samples));
     }
 
     // The decoder would refuse palettes and invert gray of 16 bits: to it both are gray that counts from black.
@@ -87,11 +98,12 @@ fn decode_stored(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, Decod
         None => decoder,
     };
     let colour = decoder.colortype().map_err(convert_error)?;
-    let mut samples = DecodingResult::U8(Vec::new());
-    decoder.read_image_to_buffer(&mut samples).map_err(convert_error)?;
-    if planar {
-        samples = DecodingResult::U8(joined_planes(&samples, colour, size)?);
-    }
+    let samples = if planar {
+        let channels = planes(colour)?;
+        DecodingResult::U8(Mosaic::new(&decoder, size, channels, true).read(&mut decoder)?)
+    } else {
+        decoder.read_image().map_err(convert_error)?
+    };
     finished(&meaning, size, colour, &samples)
 }
 
@@ -130,114 +142,28 @@ fn palette(decoder: &mut Reader) -> Result<Box<[[u8; 3]; 256]>, DecodeError> {
     Ok(palette)
 }
 
-fn joined_planes(
-    samples: &DecodingResult,
-    colour: ColorType,
-    size: Size,
-) -> Result<Vec<u8>, DecodeError> {
-    let channels = match colour {
-        ColorType::Gray(8) => 1,
-        ColorType::RGB(8) => 3,
-        ColorType::RGBA(8) | ColorType::CMYK(8) => 4,
-        ColorType::Multiband { bit_depth: 8, num_samples: 2 } => 2,
+/// How many planes make a pixel.
+fn planes(colour: ColorType) -> Result<usize, DecodeError> {
+    match colour {
+        ColorType::Gray(8) => Ok(1),
+        ColorType::Multiband { bit_depth: 8, num_samples: 2 } => Ok(2),
+        ColorType::RGB(8) => Ok(3),
+        ColorType::RGBA(8) | ColorType::CMYK(8) => Ok(4),
         other => {
             let what = format_args!("{other:?} samples in planes");
-            return Err(DecodeError::unsupported(Format::Tiff, what));
+            Err(DecodeError::unsupported(Format::Tiff, what))
         }
-    };
-    match samples {
-        DecodingResult::U8(planes) => {
-            Ok(interleaved(planes, size.width as usize * size.height as usize, channels))
-        }
-        _ => Err(DecodeError::unsupported(Format::Tiff, "signed samples in planes")),
     }
 }
 
-/// Where the strips or tiles lie in the file.
-fn chunks(decoder: &mut Reader) -> Result<Vec<std::ops::Range<usize>>, DecodeError> {
-    let (offsets, lengths) = match decoder.get_chunk_type() {
-        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
-        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
-    };
-    let offsets = decoder.get_tag_u64_vec(offsets).map_err(convert_error)?;
-    let lengths = decoder.get_tag_u64_vec(lengths).map_err(convert_error)?;
-    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    let ranges = offsets.into_iter().zip(lengths);
-    Ok(ranges.map(|(at, length)| place(at)..place(at.saturating_add(length))).collect())
-}
-
 fn reverse_bits(bytes: &mut [u8], decoder: &mut Reader) -> Result<(), DecodeError> {
-    for chunk in chunks(decoder)? {
+    for chunk in chunks::ranges(decoder)? {
         let end = chunk.end.min(bytes.len());
         for byte in bytes.get_mut(chunk.start..end).unwrap_or_default() {
             *byte = byte.reverse_bits();
         }
     }
     Ok(())
-}
-
-/// How strips or tiles of JPEG make an image.
-struct Jpegs<'a> {
-    size: Size,
-    photometric: u64,
-    planar: bool,
-    limits: &'a DecodeLimits,
-}
-
-impl Jpegs<'_> {
-    fn decode(
-        &self,
-        bytes: &[u8],
-        decoder: &mut Reader,
-    ) -> Result<(ColorType, DecodingResult), DecodeError> {
-        let (colour, channels) = match self.photometric {
-            _ if self.planar => {
-                return Err(DecodeError::unsupported(Format::Tiff, "planes of JPEG"));
-            }
-            WHITE_IS_ZERO | 1 => (ColorType::Gray(8), 1),
-            RGB | YCBCR => (ColorType::RGB(8), 3),
-            CMYK => (ColorType::CMYK(8), 4),
-            other => {
-                let what = format_args!("JPEG of photometric interpretation {other}");
-                return Err(DecodeError::unsupported(Format::Tiff, what));
-            }
-        };
-        let tables = Tag::JPEGTables;
-        let tables = decoder.find_tag(tables).map_err(convert_error)?;
-        let tables = tables.map(::tiff::decoder::ifd::Value::into_u8_vec).transpose();
-        let tables = tables.map_err(convert_error)?;
-        let (wide, high) = decoder.chunk_dimensions();
-        let (width, height) = (self.size.width as usize, self.size.height as usize);
-        let (wide, high) = (wide as usize, high as usize);
-        let across = width.div_ceil(wide.max(1)).max(1);
-
-        let mut data = vec![0; width * height * channels];
-        let ranges = chunks(decoder)?;
-        if ranges.len() < across * height.div_ceil(high.max(1)) {
-            return Err(DecodeError::corrupt(Format::Tiff, "strips are missing"));
-        }
-        for (index, range) in ranges.into_iter().enumerate() {
-            let (left, top) = (index % across * wide, index / across * high);
-            if top >= height {
-                break;
-            }
-            let chunk = bytes
-                .get(range)
-                .ok_or_else(|| DecodeError::truncated(Format::Tiff, "a strip beyond the end"))?;
-            let to_rgb = self.photometric == YCBCR;
-            let (samples, stride) =
-                jpeg::chunk(tables.as_deref(), chunk, channels, to_rgb, self.limits)?;
-            let (columns, rows) = (wide.min(width - left), high.min(height - top));
-            if stride < columns || samples.len() < rows * stride * channels {
-                return Err(DecodeError::corrupt(Format::Tiff, "a strip of too few samples"));
-            }
-            for (row, source) in samples.chunks_exact(stride * channels).take(rows).enumerate() {
-                let at = ((top + row) * width + left) * channels;
-                data[at..at + columns * channels].copy_from_slice(&source[..columns * channels]);
-            }
-        }
-        Ok((colour, DecodingResult::U8(data)))
-    }
 }
 
 fn convert_error(error: TiffError) -> DecodeError {

@@ -35,7 +35,9 @@ impl Meaning {
             (ColorType::Gray(8), DecodingResult::I8(values)) if !self.white_is_zero => {
                 convert::gray(values.iter().map(|value| value.cast_unsigned()), out);
             }
-            (ColorType::Multiband { bit_depth: 8, num_samples: 2 }, DecodingResult::U8(bytes)) => {
+            (ColorType::Multiband { bit_depth: 8, num_samples: 2 }, DecodingResult::U8(bytes))
+                if !self.premultiplied =>
+            {
                 self.append_gray(bytes.iter().step_by(2).copied(), 8, out);
             }
             (ColorType::Gray(16), DecodingResult::U16(values)) => {
@@ -84,17 +86,6 @@ impl Meaning {
             None => convert::gray(values.map(|v| v * scale), out),
         }
     }
-}
-
-/// Planes of 8-bit samples, one after the other, made pixels of the first `channels` of them.
-pub(super) fn interleaved(planes: &[u8], pixels: usize, channels: usize) -> Vec<u8> {
-    let mut data = vec![0; pixels * channels];
-    for (channel, plane) in planes.chunks_exact(pixels).take(channels).enumerate() {
-        for (sample, value) in data.iter_mut().skip(channel).step_by(channels).zip(plane) {
-            *sample = *value;
-        }
-    }
-    data
 }
 
 fn high_bytes(values: &[u16]) -> Vec<u8> {

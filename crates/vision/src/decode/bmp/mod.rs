@@ -1,5 +1,7 @@
 //! Windows bitmaps.
 
+mod runs;
+
 use std::io::Cursor;
 
 use image::codecs::bmp::BmpDecoder;
@@ -8,6 +10,9 @@ use super::{DecodeError, DecodeLimits, Format, through_image};
 use crate::RgbImage8;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
+    if let Some(decoded) = runs::decode(bytes, limits) {
+        return decoded;
+    }
     let decoder = BmpDecoder::new(Cursor::new(bytes))
         .map_err(|error| through_image::convert_error(Format::Bmp, error))?;
     let image = through_image::decode(decoder, Format::Bmp, limits)?;

@@ -9,7 +9,7 @@ use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer
 
 use crate::decode::{Orientation, decode, decode_scaled, format_of};
 use crate::geometry::{Plan, Size};
-use crate::resample::vertical_first;
+use crate::resample::{resize, vertical_first};
 use crate::{DecodeError, DecodeLimits, Exif, Filter, Format, RgbImage8};
 
 /// Eighths of a side that a JPEG is decoded to. At the others the decoder needs as long as at the next larger
@@ -87,8 +87,8 @@ pub fn decode_resized(
 /// How many eighths of a JPEG's sides are decoded: the fewest that leave the planned part larger than what it
 /// is scaled to.
 fn eighths(plan: &Plan, filter: Filter) -> u32 {
-    // A filter that takes single pixels needs those pixels.
-    if filter == Filter::Nearest {
+    // A filter that takes single pixels needs those pixels, and one with hard edges finds others at its edges.
+    if matches!(filter, Filter::Nearest | Filter::Box) {
         return 8;
     }
     let ratio = |scaled: u32, source: u32| f64::from(scaled) / f64::from(source);
@@ -105,6 +105,10 @@ fn scaled(image: RgbImage8, plan: &Plan, ratio: f64, filter: Filter) -> RgbImage
     let down = Part::new(source.top, source.size.height, ratio);
     if image.size() == scaled && source == scaled.whole() {
         return image;
+    }
+    if filter == Filter::Nearest {
+        // Which of two pixels is nearest is settled exactly: the other library settles it otherwise.
+        return resize(&cut(&image, across, down), scaled.width, scaled.height, filter);
     }
     let whole = view(&image);
     let part =
@@ -127,6 +131,16 @@ fn scaled(image: RgbImage8, plan: &Plan, ratio: f64, filter: Filter) -> RgbImage
 fn view(image: &RgbImage8) -> TypedImageRef<'_, U8x3> {
     TypedImageRef::from_buffer(image.width(), image.height(), image.data())
         .expect("three bytes a pixel")
+}
+
+/// The whole pixels of a part.
+fn cut(image: &RgbImage8, across: Part, down: Part) -> RgbImage8 {
+    let (first, columns) = (3 * across.first as usize, 3 * across.count as usize);
+    RgbImage8::build(across.count, down.count, |data| {
+        for row in image.rows().skip(down.first as usize).take(down.count as usize) {
+            data.extend_from_slice(&row[first..first + columns]);
+        }
+    })
 }
 
 /// One of the two passes, in which one of the sides keeps its length.

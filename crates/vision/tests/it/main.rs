@@ -7,6 +7,7 @@
 mod config; // keys, their errors, and the sentence that describes a pipeline
 mod declared; // reads the tables of declared pipelines
 mod decoding; // every format and mode against Pillow's RGB
+mod fast; // how far the fast tier strays
 mod geometry; // FastAI's and torchvision's resizes and crops
 mod golden; // reads the golden table
 mod hostile; // bombs, mutations, random bytes
@@ -14,3 +15,4 @@ mod masks; // run lengths, polygons and files of masks against pycocotools and N
 mod pipeline; // tensors against FastAI's
 mod resizing; // every filter against Pillow's bytes
 mod truncation; // files cut short
+mod zoo; // thousands of damaged files, in a process that may take little memory

@@ -1,6 +1,9 @@
 //! The first directory of a TIFF, where it lies in the bytes: for EXIF data, which is one, and for what the TIFF
 //! decoder has to be told differently.
 
+/// Tags from here on tell of other things than samples: XMP, colour profiles, EXIF.
+const FIRST_OF_OTHERS: u16 = 700;
+
 /// The entries of the first directory.
 #[derive(Debug)]
 pub(super) struct Directory<'a> {
@@ -37,6 +40,21 @@ impl<'a> Directory<'a> {
         Some(directory)
     }
 
+    /// Whether the values of the tags that describe the image lie in the file and are no more than `most`. The
+    /// decoder makes a list of whatever a tag announces before it looks at limits.
+    pub(super) fn is_sane(&self, most: u64) -> bool {
+        let length = self.bytes.len() as u64;
+        self.entries().filter(|(tag, _)| *tag < FIRST_OF_OTHERS).all(|(_, entry)| {
+            let width = match entry.kind {
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16 | 17 | 18 => 8,
+                _ => 1,
+            };
+            entry.count <= most && entry.count.saturating_mul(width) <= length
+        })
+    }
+
     /// The value of a tag that has one unsigned value of 16, 32 or 64 bits.
     pub(super) fn one(&self, tag: u16) -> Option<u64> {
         let entry = self.entry(tag).filter(|entry| entry.count == 1)?;
@@ -69,14 +87,19 @@ impl<'a> Directory<'a> {
         Some(bytes)
     }
 
-    fn entry(&self, tag: u16) -> Option<Entry> {
+    fn entry(&self, wanted: u16) -> Option<Entry> {
+        self.entries().find(|(tag, _)| *tag == wanted).map(|(_, entry)| entry)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u16, Entry)> {
         let (size, counter) = if self.big { (20, 8) } else { (12, 4) };
         let whole = self.bytes.len().saturating_sub(self.first) / size;
-        (0..self.count.min(whole)).map(|index| self.first + index * size).find_map(|at| {
-            let found = self.number(at, 2)? == u64::from(tag);
-            let kind = u16::try_from(self.number(at + 2, 2)?).ok()?;
+        let places = (0..self.count.min(whole)).map(move |index| self.first + index * size);
+        places.filter_map(move |at| {
+            let short = |at| u16::try_from(self.number(at, 2)?).ok();
             let count = self.number(at + 4, counter)?;
-            found.then_some(Entry { kind, count, inline: at + 4 + counter })
+            let entry = Entry { kind: short(at + 2)?, count, inline: at + 4 + counter };
+            Some((short(at)?, entry))
         })
     }
 

@@ -35,6 +35,9 @@ const YCBCR: u64 = 6;
 /// The value of the tag `ExtraSamples` that says: alpha, and colours are multiplied with it.
 const PREMULTIPLIED: u16 = 1;
 
+/// Bytes that the decoder may take for each value of a tag.
+const BYTES_PER_VALUE: u64 = 64;
+
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
@@ -54,11 +57,14 @@ pub(super) fn orientation_tag(exif: &[u8]) -> Option<u64> {
 }
 
 fn decode_stored(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
+    let tags = Directory::first_of(bytes);
+    if tags.as_ref().is_some_and(|tags| !tags.is_sane(limits.max_alloc / BYTES_PER_VALUE)) {
+        return Err(DecodeError::corrupt(Format::Tiff, "a tag of more values than the file holds"));
+    }
     let mut decoder = reader(bytes, limits)?;
     let (width, height) = decoder.dimensions().map_err(convert_error)?;
     limits.check(Format::Tiff, width, height)?;
     let size = Size { height, width };
-    let tags = Directory::first_of(bytes);
     let tag = |tag, default| tags.as_ref().and_then(|tags| tags.one(tag)).unwrap_or(default);
     let photometric = tag(PHOTOMETRIC, WHITE_IS_ZERO);
     let meaning = Meaning {

@@ -131,7 +131,12 @@ fn a_file_of_names_and_base64_in_json_are_taken_as_by_the_other_handlers() {
 #[test]
 fn clients_can_ask_for_labels_and_colours() {
     let handler = handler(&json!({ "labels": ["other", "red"] }));
-    let told = json!({ "labels": ["other", "red"], "palette": [[0, 0, 0], [128, 0, 0]] });
+    let told = json!({
+        "labels": ["other", "red"],
+        "palette": [[0, 0, 0], [128, 0, 0]],
+        "preprocessing": "decode as Pillow does to RGB, scale by 1/255, normalise with mean \
+            [0.0, 0.0, 0.0] and std [1.0, 1.0, 1.0], as float32 [3, height, width]",
+    });
     assert_eq!(Value::Object(handler.describe()), told);
 }
 

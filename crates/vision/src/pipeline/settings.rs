@@ -85,6 +85,9 @@ impl TryFrom<PipelineConfig> for Settings {
             return fail("channel_order", "there is one channel with color_mode: L; leave it out");
         }
         let scale = scale(&config)?;
+        if config.parity == Some(Parity::Fast) && matches!(scale, Scale::Pad(_)) {
+            return fail("parity", "fast is not known to resize: pad; leave one of them out");
+        }
         let center_crop = center_crop(&config)?;
         let frame_or_margin = matches!(scale, Scale::Pad(_))
             || center_crop.is_some_and(|crop| crop.rounding == CropRounding::Fastai);

@@ -96,6 +96,13 @@ impl<'a> Pixels<'a> {
             DType::U8 => Classes::Few(classes.as_slice()?),
             _ => Classes::Many(classes.as_slice()?),
         };
+        if probabilities.shape() != classes.shape() {
+            return Err(failed(format!(
+                "the runtime gave probabilities of shape {:?} for a mask of shape {:?}",
+                probabilities.shape(),
+                classes.shape()
+            )));
+        }
         Ok(Self { classes: values, probabilities: probabilities.as_slice()?, width })
     }
 
@@ -172,6 +179,15 @@ mod tests {
             assert!(error.message().contains(named), "{error}");
             assert!(error.message().contains("[batch, classes, height, width]"), "{error}");
         }
+    }
+
+    #[test]
+    fn more_probabilities_than_pixels_are_an_error() {
+        let classes = Tensor::from_vec(&[1, 2], vec![0_u8; 2]).unwrap();
+        let error = answered(vec![classes, Tensor::from_vec(&[1, 3], vec![0_f32; 3]).unwrap()]);
+        let error = error.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PredictionFailed);
+        assert!(error.message().contains("[1, 3] for a mask of shape [1, 2]"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::section::wrong;
 const MAPPING: &str = "index_to_name.json";
 /// FastAI's vocabulary, written out by whoever packs the archive.
 const VOCABULARY: [&str; 2] = ["vocab.json", "vocab.txt"];
+/// More classes than any network has. Names are listed up to the last class, so an index without bounds could
+/// ask for any amount of memory.
+const MOST_CLASSES: usize = 1 << 20;
 
 /// The value of the key `labels`: one name a class, or names by index.
 #[derive(Clone, Debug, Deserialize)]
@@ -161,9 +164,9 @@ fn mapping(text: &str) -> Result<Labels> {
     }
 }
 
-/// The class that a key means: a number as Python writes it.
+/// The class that a key means: a number as Python writes it, of a class that a network could have.
 fn index(key: &str) -> Option<usize> {
-    key.parse().ok().filter(|index: &usize| index.to_string() == key)
+    key.parse().ok().filter(|index: &usize| *index < MOST_CLASSES && index.to_string() == key)
 }
 
 #[cfg(test)]
@@ -186,6 +189,18 @@ mod tests {
         let written = serde_json::from_value(written).unwrap();
         let labels = Labels::find(written, archive(files).path())?;
         Ok(labels.list().into_iter().map(Cow::into_owned).collect())
+    }
+
+    #[test]
+    fn an_index_that_no_class_has_takes_no_memory() {
+        for key in ["1048576", "18446744073709551615"] {
+            let file = format!(r#"{{"0": "cat", "{key}": "dog"}}"#);
+            let dir = archive(&[(MAPPING, &file)]);
+            assert_eq!(Labels::find(None, dir.path()).unwrap().list(), ["cat"]);
+            let written = Written::ByIndex([(key.to_owned(), "dog".to_owned())].into());
+            let error = Labels::find(Some(written), dir.path()).unwrap_err();
+            assert!(error.message().contains(key), "{error}");
+        }
     }
 
     #[test]

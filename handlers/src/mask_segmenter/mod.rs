@@ -128,6 +128,7 @@ impl Handler for MaskSegmenter {
         told.insert("labels".into(), self.config.labels.clone().into());
         let palette = self.config.palette.iter().map(|colour| colour.to_vec()).collect::<Vec<_>>();
         told.insert("palette".into(), palette.into());
+        told.insert("preprocessing".into(), self.config.pipeline.describe().into());
         told
     }
 }

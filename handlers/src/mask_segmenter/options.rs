@@ -136,8 +136,11 @@ impl Options {
                 .and_then(|accept| Format::accepted(accept, self.format))
                 .unwrap_or(self.format),
         };
-        let confidence = parsed(request, "confidence", "true or false")?;
+        let size = variant(request, "size")?.unwrap_or(self.size);
+        let confidence = truth(request, "confidence")?;
         let opacity = parsed::<f32>(request, "opacity", "a number from 0 to 1")?;
+        let fill = parsed(request, "fill", "a class from 0 to 255")?;
+        let class = request.parameter("class").map(|name| class(name, labels)).transpose()?;
         let map = variant(request, "map")?.unwrap_or_default();
         if confidence == Some(true) && !format.has_room_for_confidence() {
             return Err(wrong(
@@ -148,17 +151,27 @@ impl Options {
         if map == Map::Confidence && !matches!(format, Format::Npy | Format::Raw) {
             return Err(wrong("map", "confidence goes with format=npy and format=raw"));
         }
+        if map == Map::Confidence && class.is_some() {
+            return Err(wrong("class", "map=confidence is that of all classes; leave one out"));
+        }
         if let Some(opacity) = opacity.filter(|opacity| !(0.0..=1.0).contains(opacity)) {
             return Err(wrong("opacity", format!("takes a number from 0 to 1, not {opacity}")));
         }
+        // What would do nothing is refused, because the client expects that it does something.
+        if opacity.is_some() && format != Format::Overlay {
+            return Err(wrong("opacity", "goes with format=overlay"));
+        }
+        if fill.is_some() && size != Pixels::Original {
+            return Err(wrong("fill", "goes with size=original"));
+        }
         Ok(Self {
             format,
-            size: variant(request, "size")?.unwrap_or(self.size),
+            size,
             confidence: confidence.unwrap_or(self.confidence) && format.has_room_for_confidence(),
-            fill: parsed(request, "fill", "a class from 0 to 255")?.unwrap_or(self.fill),
+            fill: fill.unwrap_or(self.fill),
             opacity: opacity.unwrap_or(self.opacity),
             map,
-            class: request.parameter("class").map(|name| class(name, labels)).transpose()?,
+            class,
         })
     }
 
@@ -189,7 +202,17 @@ fn variant<'a, T: Deserialize<'a>>(request: &'a Request, name: &str) -> Result<O
     request.parameter(name).map(value).transpose().map_err(|error: ValueError| wrong(name, error))
 }
 
-/// A parameter that is a number or a truth.
+/// A parameter that is true or false, in any case: Python's clients send `True`.
+fn truth(request: &Request, name: &str) -> Result<Option<bool>> {
+    let value = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(wrong(name, format!("takes true or false, not \"{text}\""))),
+    };
+    request.parameter(name).map(value).transpose()
+}
+
+/// A parameter that is a number.
 fn parsed<T: FromStr>(request: &Request, name: &str, takes: &str) -> Result<Option<T>> {
     let value = |text: &str| {
         text.parse().map_err(|_| wrong(name, format!("takes {takes}, not \"{text}\"")))

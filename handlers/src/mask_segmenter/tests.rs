@@ -131,7 +131,12 @@ fn a_file_of_names_and_base64_in_json_are_taken_as_by_the_other_handlers() {
 #[test]
 fn clients_can_ask_for_labels_and_colours() {
     let handler = handler(&json!({ "labels": ["other", "red"] }));
-    let told = json!({ "labels": ["other", "red"], "palette": [[0, 0, 0], [128, 0, 0]] });
+    let told = json!({
+        "labels": ["other", "red"],
+        "palette": [[0, 0, 0], [128, 0, 0]],
+        "preprocessing": "decode as Pillow does to RGB, scale by 1/255, normalise with mean \
+            [0.0, 0.0, 0.0] and std [1.0, 1.0, 1.0], as float32 [3, height, width]",
+    });
     assert_eq!(Value::Object(handler.describe()), told);
 }
 
@@ -193,7 +198,10 @@ fn what_a_parameter_does_not_take_is_refused_by_name() {
         ("opacity=2", &["opacity", "0 to 1"]),
         ("opacity=nan", &["opacity", "0 to 1"]),
         ("opacity=half", &["opacity", "0 to 1"]),
+        ("opacity=0.5", &["opacity", "format=overlay"]),
         ("fill=256", &["fill", "0 to 255"]),
+        ("fill=1", &["fill", "size=original"]),
+        ("map=confidence&format=raw&class=0", &["class", "map=confidence"]),
         ("class=tree", &["class", "\"tree\"", "sky, road", "0 to 1"]),
         ("class=2", &["class", "0 to 1"]),
         ("class=-1", &["class", "0 to 1"]),
@@ -348,7 +356,7 @@ fn the_confidence_is_told_where_it_is_asked_for() {
     let image = || picture(2, &[0, 1, 1, 1]);
     let values: Vec<f32> = (0..4_u8).map(|i| f32::from(i) / 255.0).collect();
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let told = answer(&handler, image(), "confidence=true");
+    let told = answer(&handler, image(), "confidence=True");
     assert_eq!(told["base64_confidence"], STANDARD.encode(&bytes));
     assert_eq!(told["confidence_dtype"], "float32");
     let areas = answer(&handler, image(), "confidence=true&format=areas");

@@ -6,7 +6,7 @@ use super::settings::{Moments, Resampling, Settings, Values};
 use super::value::PerChannel;
 use crate::decode::Exif;
 use crate::geometry::{CropRounding, Scale, Size};
-use crate::resample::Interpolation;
+use crate::resample::{Filter, Interpolation};
 
 /// The sentence, without a full stop.
 pub(super) fn describe(settings: &Settings) -> String {
@@ -36,6 +36,8 @@ fn decoding(settings: &Settings) -> String {
 
 fn resizing(settings: &Settings) -> Option<String> {
     let how = match settings.resampling {
+        // It takes single pixels, however much smaller the result is.
+        Resampling::Image(Filter::Nearest) => "nearest".to_owned(),
         Resampling::Image(filter) => format!("{filter}, antialiased"),
         Resampling::Tensor(Interpolation::Nearest) => "nearest, as tensors are".to_owned(),
         Resampling::Tensor(Interpolation::Linear) => "bilinear, not antialiased".to_owned(),

@@ -22,7 +22,7 @@ use settings::{Resampling, Settings};
 
 use crate::decode::{DecodeError, decode_oriented};
 use crate::fast;
-use crate::geometry::{Geometry, Plan, Scale, Size};
+use crate::geometry::{Geometry, Plan, Size};
 use crate::image::{GrayImage8, Image8, RgbImage8};
 use crate::resample::{Filter, resize, resize_tensor};
 
@@ -120,13 +120,12 @@ impl Pipeline {
         Ok((view, Geometry { original, source, scaled, window }))
     }
 
-    /// The filter of the fast tier, where that is declared and can do what is: a frame, which reaches beyond
-    /// the image, is made exactly.
+    /// The filter of the fast tier, where that is declared. It goes with none that reaches beyond the image or
+    /// takes it as a tensor, which the settings see to.
     fn fast_filter(&self) -> Option<Filter> {
-        let Settings { parity, scale, resampling, .. } = &self.settings;
-        match (parity, scale, resampling) {
-            (Parity::Exact, ..) | (_, Scale::Pad(_), _) | (.., Resampling::Tensor(_)) => None,
-            (Parity::Fast, _, Resampling::Image(filter)) => Some(*filter),
+        match (self.settings.parity, self.settings.resampling) {
+            (Parity::Fast, Resampling::Image(filter)) => Some(filter),
+            _ => None,
         }
     }
 

@@ -85,6 +85,9 @@ impl TryFrom<PipelineConfig> for Settings {
             return fail("channel_order", "there is one channel with color_mode: L; leave it out");
         }
         let scale = scale(&config)?;
+        if config.parity == Some(Parity::Fast) && matches!(scale, Scale::Pad(_)) {
+            return fail("parity", "fast is not known to resize: pad; leave one of them out");
+        }
         let center_crop = center_crop(&config)?;
         let frame_or_margin = matches!(scale, Scale::Pad(_))
             || center_crop.is_some_and(|crop| crop.rounding == CropRounding::Fastai);
@@ -101,7 +104,7 @@ impl TryFrom<PipelineConfig> for Settings {
             scale,
             declared: config.size.map(square_or_both),
             frame: config.pad_mode.unwrap_or_default(),
-            resampling: resampling(&config)?,
+            resampling: resampling(&config, scale)?,
             center_crop,
             margin: match center_crop {
                 Some(CenterCrop { rounding: CropRounding::Fastai, .. }) => config.pad_mode,
@@ -167,7 +170,13 @@ fn center_crop(config: &PipelineConfig) -> Result<Option<CenterCrop>, ConfigErro
     }
 }
 
-fn resampling(config: &PipelineConfig) -> Result<Resampling, ConfigError> {
+fn resampling(config: &PipelineConfig, scale: Scale) -> Result<Resampling, ConfigError> {
+    if scale == Scale::Native {
+        let set = [("filter", config.filter.is_some()), ("antialias", config.antialias.is_some())];
+        if let Some((key, _)) = set.into_iter().find(|(_, set)| *set) {
+            return fail(key, "nothing is resized; add size, or leave it out");
+        }
+    }
     let filter = config.filter.unwrap_or_default();
     if config.antialias.unwrap_or(true) {
         return Ok(Resampling::Image(filter));

@@ -115,8 +115,14 @@ fn a_bad_value_names_its_key_and_what_is_wrong() {
         ("resize: crop", "resize: needs a target; add size"),
         ("filter: cubic", "filter: unknown variant `cubic`, expected one of "),
         ("antialias: maybe", "antialias: "),
-        ("antialias: false\nfilter: box", "antialias: there is no box without it"),
-        ("antialias: false\nparity: fast", "antialias: false is known to parity: exact alone"),
+        ("size: 8\nantialias: false\nfilter: box", "antialias: there is no box without it"),
+        (
+            "size: 8\nantialias: false\nparity: fast",
+            "antialias: false is known to parity: exact alone",
+        ),
+        ("filter: box", "filter: nothing is resized; add size, or leave it out"),
+        ("antialias: true\ncenter_crop: 8", "antialias: nothing is resized"),
+        ("size: 8\nresize: pad\nparity: fast", "parity: fast is not known to resize: pad"),
         ("parity: close", "parity: unknown variant `close`, expected one of exact, fast"),
         ("exif: turn", "exif: unknown variant `turn`, expected one of ignore, apply"),
         ("color_mode: CMYK", "color_mode: no mode \"CMYK\"; known modes: RGB, L"),
@@ -213,9 +219,9 @@ fn a_pipeline_describes_itself() {
     );
     assert_eq!(
         describe(
-            "parity: fast\nexif: apply\nsize: [96, 128]\nresize: pad\nchannel_order: bgr\nlayout: hwc\ndtype: uint8"
+            "exif: apply\nsize: [96, 128]\nresize: pad\nchannel_order: bgr\nlayout: hwc\ndtype: uint8"
         ),
-        "decode fast, not quite as Pillow does, to RGB, turn it as its EXIF orientation says, \
+        "decode as Pillow does to RGB, turn it as its EXIF orientation says, \
          pad with its reflection to the aspect of 96x128 and resize to it (bilinear, antialiased), \
          put blue before green and red, as uint8 [96, 128, 3]"
     );
@@ -233,6 +239,11 @@ fn a_pipeline_describes_itself() {
         "decode as Pillow does to RGB, crop to the aspect of 9x9 and resize to it (bilinear, antialiased), \
          crop the centre 12x12 as FastAI does (smaller images padded with black), \
          scale by 1/2, normalise with mean 3 and std 1, as float32 [3, 12, 12]"
+    );
+    let fast = describe("parity: fast\nsize: 9\nfilter: nearest");
+    assert!(
+        fast.starts_with("decode fast, not quite as Pillow does, to RGB, squish to 9x9 (nearest),"),
+        "{fast}"
     );
     assert!(describe("channel_order: bgr").contains("mean [0.406, 0.456, 0.485]"));
     assert!(describe("scale: 1").contains("scale by 1, as float32"));

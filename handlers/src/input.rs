@@ -43,6 +43,9 @@ pub(crate) fn prepared(request: &Request, pipeline: &Pipeline) -> Result<Tensor>
             request.kept.set(prepared.geometry);
             tensor(prepared)
         }
+        Sent::Numbers(Nested { values, .. }) if values.is_empty() => {
+            Err(Error::invalid_input("an image as numbers needs one number at least"))
+        }
         Sent::Numbers(Nested { shape, values }) => Tensor::from_vec(&shape, values),
     }
 }
@@ -266,6 +269,16 @@ mod tests {
         let nested = Nested { shape: vec![1, 2], values: vec![1.0, 2.5] };
         for text in ["[[1, 2.5]]", r#"{"data": [[1, 2.5]]}"#] {
             assert_eq!(body(text).unwrap(), Sent::Numbers(nested.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_numbers_are_no_image() {
+        let pipeline = Pipeline::new(mar_vision::PipelineConfig::default()).unwrap();
+        for text in ["[]", "[[[]], [[]], [[]]]", r#"{"data": []}"#] {
+            let request = request(&[("body", None, text.as_bytes())]);
+            let error = prepared(&request, &pipeline).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{text}");
         }
     }
 

@@ -109,7 +109,7 @@ impl Handler for TextClassifier {
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
         let scores = answer::scores(&outputs, NAME)?;
         let classes = scores.iter().copied().enumerate();
-        answer::json(&answer::Scores::of(&self.labels, classes))
+        answer::json(&answer::Scores::of(&self.labels, classes)?)
     }
 
     fn describe(&self) -> Map<String, Value> {

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::io;
 
-use mar_handler::{Error, ErrorCode, Request, Response, Result, Tensor};
+use half::{bf16, f16};
+use mar_handler::{DType, Error, ErrorCode, Request, Response, Result, Tensor};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
@@ -28,8 +29,19 @@ pub(crate) struct Scores<'a>(Vec<(Cow<'a, str>, f32)>);
 
 impl<'a> Scores<'a> {
     /// These classes in this order.
-    pub(crate) fn of(labels: &'a Labels, classes: impl IntoIterator<Item = (usize, f32)>) -> Self {
-        Self(labels.named(classes))
+    ///
+    /// # Errors
+    /// [`ErrorCode::PredictionFailed`] naming a class whose number is infinite, which JSON cannot say.
+    pub(crate) fn of(
+        labels: &'a Labels,
+        classes: impl IntoIterator<Item = (usize, f32)>,
+    ) -> Result<Self> {
+        let finite = |(class, score): (usize, f32)| {
+            let infinite = || failed(format!("the model's score of class {class} is {score}"));
+            if score.is_finite() { Ok((class, score)) } else { Err(infinite()) }
+        };
+        let classes = classes.into_iter().map(finite).collect::<Result<Vec<_>>>()?;
+        Ok(Self(labels.named(classes)))
     }
 }
 
@@ -43,8 +55,7 @@ impl Serialize for Scores<'_> {
 ///
 /// # Errors
 /// [`ErrorCode::PredictionFailed`] where the network gave none, of another shape, or no numbers.
-pub(crate) fn scores<'a>(outputs: &'a [Tensor], handler: &str) -> Result<&'a [f32]> {
-    let failed = |message: String| Error::new(ErrorCode::PredictionFailed, message);
+pub(crate) fn scores<'a>(outputs: &'a [Tensor], handler: &str) -> Result<Cow<'a, [f32]>> {
     let output = outputs.first().ok_or_else(|| failed("the model gave no output".into()))?;
     if output.shape().len() != 1 {
         return Err(failed(format!(
@@ -52,7 +63,7 @@ pub(crate) fn scores<'a>(outputs: &'a [Tensor], handler: &str) -> Result<&'a [f3
             output.shape()
         )));
     }
-    let scores = output.as_slice::<f32>().map_err(|_| {
+    let scores = floats(output).ok_or_else(|| {
         let dtype = output.dtype().name();
         failed(format!("the model's scores are {dtype}; {handler} needs float32"))
     })?;
@@ -60,6 +71,25 @@ pub(crate) fn scores<'a>(outputs: &'a [Tensor], handler: &str) -> Result<&'a [f3
         return Err(failed(format!("the model's score of class {class} is not a number")));
     }
     Ok(scores)
+}
+
+/// A tensor's numbers, where they are of single or of half precision.
+pub(crate) fn floats(tensor: &Tensor) -> Option<Cow<'_, [f32]>> {
+    match tensor.dtype() {
+        DType::F32 => tensor.as_slice().ok().map(Cow::Borrowed),
+        DType::F16 => tensor.as_slice::<f16>().ok().map(widened),
+        DType::BF16 => tensor.as_slice::<bf16>().ok().map(widened),
+        _ => None,
+    }
+}
+
+/// Numbers of half precision in single precision, which has all of them.
+pub(crate) fn widened<T: Copy + Into<f32>>(values: &[T]) -> Cow<'static, [f32]> {
+    values.iter().map(|value| (*value).into()).collect()
+}
+
+fn failed(message: String) -> Error {
+    Error::new(ErrorCode::PredictionFailed, message)
 }
 
 /// The value of a query's parameter, where the client gave it.

@@ -123,7 +123,7 @@ impl Handler for ImageClassifier {
         // Stable, so that of equal ones the first class comes first.
         classes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         classes.truncate(top_k);
-        let response = answer::json(&answer::Scores::of(&self.labels, classes))?;
+        let response = answer::json(&answer::Scores::of(&self.labels, classes)?)?;
         Ok(input::with_parity(response, &self.pipeline))
     }
 
@@ -309,5 +309,19 @@ mod tests {
         let error = fail(vec![nan]);
         assert_eq!(error.code(), ErrorCode::PredictionFailed);
         assert!(error.message().contains("class 1 is not a number"), "{error}");
+        let infinite = Tensor::from_vec(&[2], vec![0.0, f32::INFINITY]).unwrap();
+        let error = fail(vec![infinite]);
+        assert!(error.message().contains("class 1 is inf"), "{error}");
+    }
+
+    #[test]
+    fn a_network_may_answer_in_half_precision() {
+        let handler = handler(&json!({})).unwrap();
+        let halves = Tensor::from_vec(&[2], vec![half::f16::from_f32(0.25), half::f16::ONE]);
+        let bytes = handler.postprocess(vec![halves.unwrap()], &Request::default()).unwrap().body;
+        assert_eq!(bytes, "{\n  \"1\": 1.0,\n  \"0\": 0.25\n}");
+        let halves = Tensor::from_vec(&[1], vec![half::bf16::from_f32(0.5)]).unwrap();
+        let bytes = handler.postprocess(vec![halves], &Request::default()).unwrap().body;
+        assert_eq!(bytes, "{\n  \"0\": 0.5\n}");
     }
 }

@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use crate::numbers::Nested;
 
-/// The members of a JSON object that hold an image, the first that is there counts.
+/// The members of a JSON object, and the parts of a form, that hold an image; the first that is there counts.
 const MEMBERS: [&str; 6] = ["data", "body", "b64", "image", "image_bytes", "image_base64"];
 /// The header that says whether the pixels are those of the Python stack or were made faster.
 const PARITY: &str = "X-Parity";
@@ -43,6 +43,9 @@ pub(crate) fn prepared(request: &Request, pipeline: &Pipeline) -> Result<Tensor>
             request.kept.set(prepared.geometry);
             tensor(prepared)
         }
+        Sent::Numbers(Nested { values, .. }) if values.is_empty() => {
+            Err(Error::invalid_input("an image as numbers needs one number at least"))
+        }
         Sent::Numbers(Nested { shape, values }) => Tensor::from_vec(&shape, values),
     }
 }
@@ -60,13 +63,15 @@ pub(crate) fn file(request: &Request) -> Result<Bytes> {
     }
 }
 
-/// What a request holds: the part `data`, else `body`, else the only part there is. It is a file's bytes,
+/// What a request holds: the part `data`, else `body` or one of the other names of an image, else the only
+/// part there is. It is a file's bytes,
 /// base64 of them as text, or JSON: a string of base64, numbers, or an object with either.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) saying what is wrong with it.
 pub(crate) fn sent(request: &Request) -> Result<Sent> {
-    let part = part(request)?;
+    let named = MEMBERS.iter().find_map(|name| request.part(name));
+    let part = named.map_or_else(|| part(request), Ok)?;
     if is_json(part) {
         return match serde_json::from_slice::<Json<'_>>(&part.data) {
             Ok(Json::Text(text)) => decoded(&text).map(Sent::File),
@@ -270,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn no_numbers_are_no_image() {
+        let pipeline = Pipeline::new(mar_vision::PipelineConfig::default()).unwrap();
+        for text in ["[]", "[[[]], [[]], [[]]]", r#"{"data": []}"#] {
+            let request = request(&[("body", None, text.as_bytes())]);
+            let error = prepared(&request, &pipeline).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{text}");
+        }
+    }
+
+    #[test]
     fn json_without_an_image_says_what_was_found() {
         for (text, words) in [
             (r#"{"a": 1, "b": "x"}"#, "none of the members data, body, b64"),
@@ -301,6 +316,10 @@ mod tests {
         assert!(named(&["picture"]).is_ok());
         assert!(named(&["picture", "data"]).is_ok());
         assert!(named(&["picture", "other"]).unwrap_err().message().contains("picture, other"));
+        assert!(
+            named(&["key", "image_bytes"]).is_ok(),
+            "beside a key, as in TensorFlow's requests"
+        );
         assert!(named(&[]).unwrap_err().message().contains("found: none"));
     }
 }

@@ -16,9 +16,8 @@ use crate::section::wrong;
 const MAPPING: &str = "index_to_name.json";
 /// FastAI's vocabulary, written out by whoever packs the archive.
 const VOCABULARY: [&str; 2] = ["vocab.json", "vocab.txt"];
-/// More classes than any network has. Names are listed up to the last class, so an index without bounds could
-/// ask for any amount of memory.
-const MOST_CLASSES: usize = 1 << 20;
+/// The most classes that may have names: `describe` lists all up to the last.
+const MAX_CLASSES: usize = 1 << 20;
 
 /// The value of the key `labels`: one name a class, or names by index.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,7 +67,8 @@ impl Labels {
             Some(Written::List(names)) => return Ok(Some(Self::in_order(names))),
             Some(Written::ByIndex(names)) => {
                 let entry = |(key, name): (String, String)| match index(&key) {
-                    Some(index) => Ok((index, name)),
+                    Some(index) if index < MAX_CLASSES => Ok((index, name)),
+                    Some(_) => Err(wrong(&format!("labels: {}", too_high(&key)))),
                     None => Err(wrong(&format!("labels: {key:?} is not the index of a class"))),
                 };
                 return names.into_iter().map(entry).collect::<Result<_>>().map(Self).map(Some);
@@ -153,6 +153,9 @@ fn mapping(text: &str) -> Result<Labels> {
         };
         // TorchServe never looks up a key that is no index, so files may hold some.
         if let Some(index) = index(key) {
+            if index >= MAX_CLASSES {
+                return Err(wrong(too_high(key)));
+            }
             labels.insert(index, name.clone());
         }
     }
@@ -164,9 +167,13 @@ fn mapping(text: &str) -> Result<Labels> {
     }
 }
 
-/// The class that a key means: a number as Python writes it, of a class that a network could have.
+fn too_high(key: &str) -> String {
+    format!("there is no class {key}; names end at {}", MAX_CLASSES - 1)
+}
+
+/// The class that a key means: a number as Python writes it.
 fn index(key: &str) -> Option<usize> {
-    key.parse().ok().filter(|index: &usize| *index < MOST_CLASSES && index.to_string() == key)
+    key.parse().ok().filter(|index: &usize| index.to_string() == key)
 }
 
 #[cfg(test)]
@@ -189,18 +196,6 @@ mod tests {
         let written = serde_json::from_value(written).unwrap();
         let labels = Labels::find(written, archive(files).path())?;
         Ok(labels.list().into_iter().map(Cow::into_owned).collect())
-    }
-
-    #[test]
-    fn an_index_that_no_class_has_takes_no_memory() {
-        for key in ["1048576", "18446744073709551615"] {
-            let file = format!(r#"{{"0": "cat", "{key}": "dog"}}"#);
-            let dir = archive(&[(MAPPING, &file)]);
-            assert_eq!(Labels::find(None, dir.path()).unwrap().list(), ["cat"]);
-            let written = Written::ByIndex([(key.to_owned(), "dog".to_owned())].into());
-            let error = Labels::find(Some(written), dir.path()).unwrap_err();
-            assert!(error.message().contains(key), "{error}");
-        }
     }
 
     #[test]
@@ -234,6 +229,11 @@ mod tests {
             (MAPPING, r#"{"cat": "0"}"#, "\"cat\" is not the index"),
             (MAPPING, r#"{"object_type_names": ["a", 5]}"#, "entry 1"),
             (MAPPING, "{", "EOF"),
+            (
+                MAPPING,
+                r#"{"0": "a", "18446744073709551615": "b"}"#,
+                "no class 18446744073709551615",
+            ),
             ("vocab.json", r#"{"cat": 0}"#, "not a list of names"),
         ] {
             let error = found(Value::Null, &[(file, text)]).unwrap_err();
@@ -243,6 +243,8 @@ mod tests {
         }
         let error = found(json!({ "zero": "cat" }), &[]).unwrap_err();
         assert!(error.message().contains("labels: \"zero\""), "{error}");
+        let error = found(json!({ "1048576": "cat" }), &[]).unwrap_err();
+        assert!(error.message().contains("labels: there is no class 1048576"), "{error}");
     }
 
     #[test]

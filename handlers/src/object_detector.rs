@@ -1,6 +1,5 @@
 //! `object_detector`: an image in, the boxes that a detector of torchvision's kind found out.
 
-use half::f16;
 use mar_handler::{
     Batch, Context, DType, Error, ErrorCode, Handler, Model, Request, Response, Result, Tensor,
 };
@@ -99,8 +98,10 @@ impl Handler for ObjectDetector {
                     || corners.map(f64::from),
                     |geometry| in_original(geometry, corners.map(f64::from)),
                 );
-                if !corners.iter().all(|side| side.is_finite()) {
-                    return Err(failed(format!("the network found a box of sides {corners:?}")));
+                if !(corners.iter().all(|side| side.is_finite()) && score.is_finite()) {
+                    return Err(failed(format!(
+                        "the network found a box of sides {corners:?} with the score {score}"
+                    )));
                 }
                 let mut row = Map::new();
                 row.insert(self.name(*class), corners.to_vec().into());
@@ -184,18 +185,10 @@ impl Found {
             DType::I32 => labels.as_slice::<i32>()?.iter().map(|class| i64::from(*class)).collect(),
             _ => labels.as_slice::<i64>().map_err(|_| unusable())?.to_vec(),
         };
-        let corners = floats(boxes).ok_or_else(unusable)?;
-        let scores = floats(scores).ok_or_else(unusable)?;
+        let corners = answer::floats(boxes).ok_or_else(unusable)?;
+        let scores = answer::floats(scores).ok_or_else(unusable)?.into_owned();
         Ok(Self { boxes: corners.as_chunks().0.to_vec(), classes, scores })
     }
-}
-
-/// A tensor's numbers, where they are of single or of half precision.
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
-    if let Ok(halves) = tensor.as_slice::<f16>() {
-        return Some(halves.iter().map(|half| half.to_f32()).collect());
-    }
-    tensor.as_slice::<f32>().ok().map(<[f32]>::to_vec)
 }
 
 /// A box of what the network saw in pixels of the image that was sent, whose sides it does not cross. As it
@@ -224,6 +217,7 @@ fn failed(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
     use mar_handler::{Device, Epilogue, Part};
     use mar_vision::{RgbImage8, rgb_png};
     use serde_json::json;
@@ -382,6 +376,9 @@ mod tests {
         assert!(fail(of(&[2, 4], false)).contains("boxes of float32 [2, 4], labels of int64 [1]"));
         assert!(fail(of(&[1, 5], false)).contains("needs boxes of float32 [n, 4]"));
         assert!(fail(of(&[1, 4], true)).contains("inf"));
+        let mut sure = of(&[1, 4], false);
+        sure[2] = Tensor::from_vec(&[1], vec![f32::INFINITY]).unwrap().named("scores");
+        assert!(fail(sure).contains("with the score inf"));
         assert!(fail(of(&[1, 4], false)[..2].to_vec()).contains("scores of float32 [n]"));
         let bytes = Tensor::from_vec(&[1], vec![1_u8]).unwrap().named("labels");
         let mut outputs = of(&[1, 4], false);

@@ -18,6 +18,7 @@ pub(crate) fn parted<T: DeserializeOwned>(
     handler: &str,
     own: &[&str],
 ) -> Result<(PipelineConfig, T)> {
+    is_meant(context, handler)?;
     let (pipeline, rest) = part(context.handler_section()?, handler, (&PipelineConfig::KEYS, own))?;
     Ok((read(pipeline)?, read(rest)?))
 }
@@ -31,6 +32,7 @@ pub(crate) fn own<T: DeserializeOwned>(
     handler: &str,
     own: &[&str],
 ) -> Result<T> {
+    is_meant(context, handler)?;
     read(part(context.handler_section()?, handler, (&[], own))?.1)
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn pipeline_keys(config: &Map<String, Value>) -> Result<PipelineConfi
         model_version: String::new(),
         model_dir: std::path::PathBuf::new(),
         config: Map::new(),
+        manifest: Map::new(),
     };
     context.config.extend(config.get_key_value("handler").map(|(k, v)| (k.clone(), v.clone())));
     let mut section = context.handler_section()?;
@@ -62,6 +65,18 @@ pub(crate) fn pipeline(config: PipelineConfig) -> Result<Pipeline> {
 /// An error about something in the section.
 pub(crate) fn wrong(reason: &dyn Display) -> Error {
     Error::invalid_model(format!("handler: in model-config.yaml: {reason}"))
+}
+
+/// Refuses an archive with a Python file of the handler's name: TorchServe would run that one, which may
+/// answer something else entirely.
+fn is_meant(context: &Context, handler: &str) -> Result<()> {
+    let file = format!("{handler}.py");
+    if context.model_dir.join(&file).exists() {
+        return Err(Error::invalid_model(format!(
+            "the archive brings its own {file}, and Python handlers are not run; pack it without that file to have the handler {handler} of this server"
+        )));
+    }
+    Ok(())
 }
 
 type Section = Map<String, Value>;
@@ -107,6 +122,7 @@ pub(crate) mod tests {
             model_version: "1.0".into(),
             model_dir: dir.into(),
             config: config.as_object().unwrap().clone(),
+            manifest: Map::new(),
         }
     }
 
@@ -119,6 +135,22 @@ pub(crate) mod tests {
 
     fn both(section: &Value) -> Result<(PipelineConfig, Own)> {
         parted(&context("", section), "classifier", &["top_k"])
+    }
+
+    #[test]
+    fn a_python_handler_of_the_same_name_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = context(dir.path(), &json!({}));
+        assert!(own::<Own>(&context, "classifier", &["top_k"]).is_ok());
+        std::fs::write(dir.path().join("classifier.py"), "class C: ...").unwrap();
+        for error in [
+            own::<Own>(&context, "classifier", &["top_k"]).unwrap_err(),
+            parted::<Own>(&context, "classifier", &["top_k"]).unwrap_err(),
+        ] {
+            assert_eq!(error.code(), ErrorCode::InvalidModel);
+            assert!(error.message().contains("its own classifier.py"), "{error}");
+        }
+        assert!(own::<Own>(&context, "tensor", &["top_k"]).is_ok());
     }
 
     #[test]

@@ -36,6 +36,16 @@ impl DType {
         }
     }
 
+    /// The bytes that a tensor of this shape takes; `None` where its sides are of no tensor in any memory.
+    ///
+    /// Sides beside one of 0 count as well, because strides are their products.
+    pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
+        let of_sides = |size: usize, side: &usize| size.checked_mul((*side).max(1));
+        let most = shape.iter().try_fold(self.size(), of_sides)?;
+        isize::try_from(most).ok()?;
+        Some(if shape.contains(&0) { 0 } else { most })
+    }
+
     /// The name NumPy and PyTorch give this type, as clients see it in responses.
     pub fn name(self) -> &'static str {
         match self {
@@ -95,8 +105,7 @@ impl Tensor {
     /// # Errors
     /// [`ErrorCode::Internal`] where the shape and the number of bytes disagree.
     pub fn from_bytes(dtype: DType, shape: &[usize], data: Bytes) -> Result<Self> {
-        let wanted = shape.iter().try_fold(dtype.size(), |size, side| size.checked_mul(*side));
-        if wanted != Some(data.len()) {
+        if dtype.bytes_of(shape) != Some(data.len()) {
             return Err(Error::new(
                 ErrorCode::Internal,
                 format!(
@@ -324,6 +333,11 @@ mod tests {
         assert_eq!(error.to_string(), "a uint8 tensor of shape [2, 2] does not hold 5 bytes");
         let huge = Tensor::from_bytes(DType::F32, &[usize::MAX, 4], Bytes::new());
         assert!(huge.is_err(), "a shape that overflows is refused, not wrapped");
+        for sides in [[0, 1 << 62, 8], [0, usize::MAX, 1], [1 << 62, 8, 0]] {
+            let empty = Tensor::from_bytes(DType::F32, &sides, Bytes::new());
+            assert!(empty.is_err(), "{sides:?} has no strides");
+        }
+        assert!(Tensor::from_bytes(DType::F32, &[3, 0, 1 << 30], Bytes::new()).is_ok());
     }
 
     #[test]

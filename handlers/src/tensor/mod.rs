@@ -302,6 +302,7 @@ mod tests {
         for (section, headers, words) in [
             (json!({}), &[][..], "bytes need their shape, in the header X-Shape"),
             (json!({}), &[("X-Shape", "2,2")], "24 bytes are not float32 of shape [2, 2]"),
+            (json!({}), &[("X-Shape", "0,4611686018427387904,8")], "24 bytes are not float32"),
             (json!({}), &[("X-Shape", "2x3")], "is no list of sides"),
             (json!({}), &[("X-Shape", "2,3"), ("X-Dtype", "int8")], "X-Dtype is int8"),
             (declared, &[("X-Shape", "3,2")], "shape [3, 2] does not fit [2, -1]"),

@@ -29,8 +29,7 @@ pub(super) fn read(file: &Bytes) -> Result<(DType, Vec<usize>, Bytes), String> {
     let start = file.len() - rest.len() + length;
     let (dtype, shape) = described(header)?;
     let data = file.slice(start..);
-    let wanted = shape.iter().try_fold(dtype.size(), |size, side| size.checked_mul(*side));
-    if wanted != Some(data.len()) {
+    if dtype.bytes_of(&shape) != Some(data.len()) {
         return Err(format!(
             "the .npy file holds {} bytes, which is not {} of shape {shape:?}",
             data.len(),

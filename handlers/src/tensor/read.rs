@@ -244,8 +244,7 @@ fn of_bytes(data: &Bytes, input: &Input, request: &Request) -> Result<Tensor> {
             )
         })?,
     };
-    let wanted = shape.iter().try_fold(dtype.size(), |size, side| size.checked_mul(*side));
-    if wanted != Some(data.len()) {
+    if dtype.bytes_of(&shape) != Some(data.len()) {
         let reason = format!("{} bytes are not {} of shape {shape:?}", data.len(), dtype.name());
         return Err(wrong(input, &reason));
     }

@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::npy;
 use super::read::{DTYPE, SHAPE};
+use crate::answer::widened;
 use crate::labels::Labels;
 
 const NPY: &str = "application/x-npy";
@@ -186,10 +187,6 @@ impl<'a> Numbers<'a> {
     fn labelled<S: Serializer>(&self, labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
         with_values!(self, values => serializer.collect_map(labels.named(values.iter().enumerate())))
     }
-}
-
-fn widened<T: Copy + Into<f32>>(values: &[T]) -> Cow<'static, [f32]> {
-    values.iter().map(|value| (*value).into()).collect()
 }
 
 /// Lists in lists, down to the numbers.

@@ -25,6 +25,8 @@ const CLASSES_DIM: usize = 1;
 const NGRAMS: usize = 2;
 /// Longest run of words that an archive may ask for.
 const MAX_NGRAMS: usize = 16;
+/// The manifest's member that names the vocabulary in old archives.
+const SOURCE_VOCAB: &str = "sourceVocab";
 /// The members of a JSON object that hold a text, the first that is there counts.
 const MEMBERS: [&str; 3] = ["data", "body", "text"];
 
@@ -69,7 +71,7 @@ impl Handler for TextClassifier {
             return Err(section::wrong(&format!("ngrams must be 1 to {MAX_NGRAMS}, not {ngrams}")));
         }
         let wanted = Wanted {
-            file: own.vocabulary,
+            file: own.vocabulary.map_or_else(|| of_manifest(context), |file| Ok(Some(file)))?,
             unknown_index: own.unknown_index,
             unknown_token: own.unknown_token,
         };
@@ -107,7 +109,7 @@ impl Handler for TextClassifier {
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
         let scores = answer::scores(&outputs, NAME)?;
         let classes = scores.iter().copied().enumerate();
-        answer::json(&answer::Scores::of(&self.labels, classes))
+        answer::json(&answer::Scores::of(&self.labels, classes)?)
     }
 
     fn describe(&self) -> Map<String, Value> {
@@ -116,6 +118,17 @@ impl Handler for TextClassifier {
         told.insert("ngrams".into(), self.ngrams.into());
         told.insert("words".into(), self.vocabulary.len().into());
         told
+    }
+}
+
+/// The vocabulary that the manifest names, as TorchServe's first archiver wrote it.
+fn of_manifest(context: &Context) -> Result<Option<String>> {
+    match context.manifest.get(SOURCE_VOCAB) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(file)) => Ok(Some(file.clone()).filter(|file| !file.is_empty())),
+        Some(other) => Err(Error::invalid_model(format!(
+            "{SOURCE_VOCAB} in the manifest is {other}; it must be the name of a file"
+        ))),
     }
 }
 
@@ -209,6 +222,34 @@ mod tests {
         assert_eq!(numbers(&json!({}), text), [1, 2, 3, 0, 4, 0, 0]);
         assert_eq!(numbers(&json!({ "ngrams": 1 }), text), [1, 2, 3, 0]);
         assert_eq!(numbers(&json!({ "ngrams": 1, "unknown_index": 9 }), "here zebra"), [1, 9]);
+    }
+
+    #[test]
+    fn the_manifest_of_an_old_archive_names_the_vocabulary() {
+        let archive = archive();
+        fs::write(archive.path().join("old.json"), r#"["<unk>", "x", "here"]"#).unwrap();
+        let numbers = |section: Value, named: Value| {
+            let mut context = context(archive.path(), &section);
+            context.manifest.insert(SOURCE_VOCAB.into(), named);
+            let inputs =
+                TextClassifier::initialize(&context)?.preprocess(&request(None, "here"))?;
+            inputs[0].as_slice::<i64>().map(<[i64]>::to_vec)
+        };
+        assert_eq!(numbers(json!({}), json!("old.json")).unwrap(), [2]);
+        let own = json!({ "vocabulary": "vocab.txt" });
+        assert_eq!(
+            numbers(own, json!("old.json")).unwrap(),
+            [1],
+            "the configuration's comes first"
+        );
+        assert_eq!(numbers(json!({}), json!("")).unwrap(), [1]);
+        for (named, words) in
+            [(json!("../x.pt"), "\"../x.pt\" is not a file"), (json!(5), "sourceVocab")]
+        {
+            let error = numbers(json!({}), named).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidModel);
+            assert!(error.message().contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::io::{Cursor, Read};
 
 /// Most bytes of a pickle that are inflated: ten times a vocabulary of a million words and word pairs.
 const MAX_BYTES: u64 = 1 << 28;
-/// Most values that are kept of one.
-const MAX_NODES: usize = 1 << 25;
+/// Most opcodes that are followed of one, each of which keeps one value at most.
+const MAX_STEPS: usize = 1 << 25;
 /// The number that a file of the older `torch.save` begins with, little-endian.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
@@ -116,14 +116,8 @@ impl Pickle {
 
     /// The first pickle in `bytes`, and what comes after it.
     fn read(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
-        let mut machine = Machine {
-            input: bytes,
-            nodes: Vec::new(),
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: HashMap::new(),
-        };
-        let root = machine.run()?;
+        let mut machine = Machine { input: bytes, ..Machine::default() };
+        let root = machine.run(MAX_STEPS)?;
         Ok((Self { nodes: machine.nodes, root }, machine.input))
     }
 }
@@ -144,6 +138,7 @@ fn zipped(file: &[u8]) -> Result<Vec<u8>, String> {
     Ok(pickle)
 }
 
+#[derive(Default)]
 struct Machine<'a> {
     input: &'a [u8],
     nodes: Vec<Node>,
@@ -154,11 +149,8 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn run(&mut self) -> Result<Id, String> {
-        loop {
-            if self.nodes.len() > MAX_NODES {
-                return Err(overfull());
-            }
+    fn run(&mut self, most_steps: usize) -> Result<Id, String> {
+        for _ in 0..most_steps {
             match self.byte()? {
                 b'.' => return self.pop(),
                 // Frames and protocol: nothing to do but to skip.
@@ -268,6 +260,7 @@ impl<'a> Machine<'a> {
                 }
             }
         }
+        Err(overfull())
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
@@ -439,6 +432,17 @@ mod tests {
         ] {
             let pickle = Pickle::open(bytes).unwrap();
             assert_eq!(pickle.int(pickle.root()), Some(value), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_pickle_that_only_grows_is_given_up() {
+        // Doubling the top of the stack, keeping it and marking it take a byte each and make no value.
+        for opcode in [b'2', 0x94, b'('] {
+            let pickle = [b'N', opcode, opcode, opcode, b'0', b'.'];
+            let run = |steps| Machine { input: &pickle, ..Machine::default() }.run(steps);
+            assert_eq!(run(3), Err(overfull()));
+            assert_ne!(run(6), Err(overfull()));
         }
     }
 

@@ -46,7 +46,9 @@ impl Vocabulary {
         let is_inside =
             |file: &str| Path::new(file).components().all(|c| matches!(c, Component::Normal(_)));
         if let Some(file) = named.filter(|file| file.is_empty() || !is_inside(file)) {
-            return Err(wrong(&format!("vocabulary: {file:?} is not a file of the archive")));
+            return Err(Error::invalid_model(format!(
+                "the vocabulary {file:?} is not a file of the archive"
+            )));
         }
         let (name, bytes) = read(named, model_dir)?;
         let mut vocabulary = parse(&name, &bytes)

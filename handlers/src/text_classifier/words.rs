@@ -30,8 +30,9 @@ impl Words {
     /// The words of a text.
     pub(super) fn of(&self, text: &str) -> Vec<String> {
         let text = self.written_out(&without_markup(text).to_lowercase());
-        let ascii: String =
-            text.nfkd().filter(|c| c.is_ascii() && !c.is_ascii_punctuation()).collect();
+        let ascii = text.nfkd().filter(|c| c.is_ascii() && !c.is_ascii_punctuation());
+        // Lower case once more: signs such as that of a trade mark hold capitals, and only now show them.
+        let ascii: String = ascii.map(|c| c.to_ascii_lowercase()).collect();
         // Python's white space, which is more than Rust's: the four separators of files and records.
         let is_space = |c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '\x1c'..='\x1f');
         let words = ascii.split(is_space).filter(|word| !word.is_empty());
@@ -166,6 +167,7 @@ mod tests {
     fn accents_and_punctuation_go_and_white_space_cuts() {
         assert_eq!(words("Caf\u{e9}, d\u{e9}j\u{e0}-vu!"), ["cafe", "dejavu"]);
         assert_eq!(words("\u{fb01}ne \u{2167}\u{2026} \u{4f60}"), ["fine", "viii"]);
+        assert_eq!(words("Windows\u{2122} 20\u{2103}"), ["windowstm", "20c"], "TM and \u{b0}C");
         assert_eq!(words("a\tb\x0bc\x1cd\r\ne"), ["a", "b", "c", "d", "e"]);
         assert!(words(" !? ").is_empty());
     }

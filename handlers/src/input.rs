@@ -316,7 +316,10 @@ mod tests {
         assert!(named(&["picture"]).is_ok());
         assert!(named(&["picture", "data"]).is_ok());
         assert!(named(&["picture", "other"]).unwrap_err().message().contains("picture, other"));
-        assert!(named(&["key", "image_bytes"]).is_ok(), "beside a key, as in TensorFlow's requests");
+        assert!(
+            named(&["key", "image_bytes"]).is_ok(),
+            "beside a key, as in TensorFlow's requests"
+        );
         assert!(named(&[]).unwrap_err().message().contains("found: none"));
     }
 }

@@ -66,9 +66,10 @@ impl<'a> Directory<'a> {
         let entry = self.entry(tag).filter(|entry| matches!(entry.kind, 1 | 7))?;
         let length = usize::try_from(entry.count).ok()?;
         let word = if self.big { 8 } else { 4 };
-        let at = match length > word {
-            true => usize::try_from(self.number(entry.inline, word)?).ok()?,
-            false => entry.inline,
+        let at = if length > word {
+            usize::try_from(self.number(entry.inline, word)?).ok()?
+        } else {
+            entry.inline
         };
         self.bytes.get(at..at.checked_add(length)?)
     }
@@ -105,9 +106,10 @@ impl<'a> Directory<'a> {
     fn number(&self, at: usize, width: usize) -> Option<u64> {
         let bytes = self.bytes.get(at..at.checked_add(width)?)?;
         let join = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        Some(match self.little {
-            true => bytes.iter().rev().fold(0, join),
-            false => bytes.iter().fold(0, join),
+        Some(if self.little {
+            bytes.iter().rev().fold(0, join)
+        } else {
+            bytes.iter().fold(0, join)
         })
     }
 }

@@ -1,18 +1,26 @@
 //! What the project does as a whole, tested from outside: one binary, a module a capability.
 //!
 //! Every test starts a server of its own on free ports, with a model store of its own. Most run on a
-//! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch` and
-//! `process` run the real thing.
+//! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch`,
+//! `detectors`, `answers` and `process` run the real thing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 /// Tokens and keys: which opens what, until when.
 mod access;
+/// TorchServe's handlers on libtorch: the answers that TorchServe's own gave to the same archives.
+#[cfg(feature = "torch")]
+mod answers;
 /// Requests that share a forward pass.
 mod batching;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
+/// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
+#[cfg(feature = "torch")]
+mod detectors;
+/// The built-in handlers over the network: archives without a configuration, forms of inputs and answers.
+mod handlers;
 /// Whether the server lives and is ready, and what it says where it is not.
 mod health;
 /// What a request is answered: bodies, forms, versions, headers, errors.
@@ -27,6 +35,8 @@ mod listeners;
 mod logging;
 /// What the management port tells.
 mod management;
+/// Masks in every form, chosen by the query or the `Accept` header.
+mod masks;
 /// What is measured, and how it is told.
 mod metrics;
 /// The descriptions of the ports, against the ports.

@@ -169,6 +169,17 @@ fn the_query_is_an_input_of_the_legacy_paths_alone() {
 }
 
 #[test]
+fn every_path_tells_the_handler_the_query() {
+    let (_store, server) = serving();
+    for path in ["/predictions/m", "/predictions/m/1.0", "/v1/models/m:predict", "/m/predict"] {
+        let told =
+            told(&server, &format!("{path}?format=png&class=a%20car&format=rle"), None, b"y");
+        let query = json!([["format", "png"], ["class", "a car"], ["format", "rle"]]);
+        assert_eq!(told["query"], query, "{path}");
+    }
+}
+
+#[test]
 fn the_handler_is_told_the_clients_headers_and_torchserves() {
     let (_store, server) = serving();
     let sent = agent()

@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::support::store::repository;
 
 /// Every arrow that `ARCHITECTURE.md` draws between the crates.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("marserve", &["mar-server", "mar-runtime", "mar-handlers"]),
     ("mar-server", &["mar-engine"]),
     ("mar-engine", &["mar", "mar-handler"]),
     ("mar-runtime", &["mar-handler"]),
     ("mar-handlers", &["mar-handler", "mar-vision"]),
+    ("mar-cli", &["mar", "mar-handlers"]),
     ("mar", &[]),
     ("mar-handler", &[]),
     ("mar-vision", &[]),
@@ -80,7 +81,9 @@ fn only_the_runtime_needs_libtorch() {
         let direct = normal(package).any(|name| name == "tch" || name == "ort");
         assert_eq!(direct, package["name"] == "mar-runtime", "{}", package["name"]);
     }
-    for root in ["mar", "mar-handler", "mar-vision", "mar-engine", "mar-handlers", "mar-server"] {
+    for root in
+        ["mar", "mar-cli", "mar-handler", "mar-vision", "mar-engine", "mar-handlers", "mar-server"]
+    {
         let needed = closure(&metadata, root);
         assert!(!needed.contains("torch-sys"), "{root} needs libtorch");
         assert!(needed.contains(root));

@@ -64,6 +64,7 @@ impl Opener {
             model_version: version.version().to_owned(),
             model_dir: model_dir.clone(),
             config: settings,
+            manifest: manifest.model.extra.clone(),
         };
         let handler = registration.initialize(&context)?;
         let file = model_dir.join(weights);

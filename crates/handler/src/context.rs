@@ -18,6 +18,8 @@ pub struct Context {
     pub model_dir: PathBuf,
     /// The whole of `model-config.yaml`; empty where the archive has none.
     pub config: Map<String, Value>,
+    /// What the manifest says of the model that the server itself has no use for, by its members' names.
+    pub manifest: Map<String, Value>,
 }
 
 impl Context {
@@ -73,6 +75,7 @@ mod tests {
             model_version: "1.0".into(),
             model_dir: PathBuf::new(),
             config,
+            manifest: Map::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use bytes::Bytes;
+use half::{bf16, f16};
 use ndarray::{ArrayViewD, IxDyn};
 
 use crate::{Error, ErrorCode, Result};
@@ -35,6 +36,16 @@ impl DType {
         }
     }
 
+    /// The bytes that a tensor of this shape takes; `None` where its sides are of no tensor in any memory.
+    ///
+    /// Sides beside one of 0 count as well, because strides are their products.
+    pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
+        let of_sides = |size: usize, side: &usize| size.checked_mul((*side).max(1));
+        let most = shape.iter().try_fold(self.size(), of_sides)?;
+        isize::try_from(most).ok()?;
+        Some(if shape.contains(&0) { 0 } else { most })
+    }
+
     /// The name NumPy and PyTorch give this type, as clients see it in responses.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,7 +74,9 @@ macro_rules! elements {
         $(impl Element for $rust { const DTYPE: DType = DType::$dtype; })*
     };
 }
-elements!(u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f32 => F32, f64 => F64);
+elements!(
+    u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32, f64 => F64,
+);
 
 /// An n-dimensional array in host memory.
 ///
@@ -92,8 +105,7 @@ impl Tensor {
     /// # Errors
     /// [`ErrorCode::Internal`] where the shape and the number of bytes disagree.
     pub fn from_bytes(dtype: DType, shape: &[usize], data: Bytes) -> Result<Self> {
-        let wanted = shape.iter().try_fold(dtype.size(), |size, side| size.checked_mul(*side));
-        if wanted != Some(data.len()) {
+        if dtype.bytes_of(shape) != Some(data.len()) {
             return Err(Error::new(
                 ErrorCode::Internal,
                 format!(
@@ -321,6 +333,11 @@ mod tests {
         assert_eq!(error.to_string(), "a uint8 tensor of shape [2, 2] does not hold 5 bytes");
         let huge = Tensor::from_bytes(DType::F32, &[usize::MAX, 4], Bytes::new());
         assert!(huge.is_err(), "a shape that overflows is refused, not wrapped");
+        for sides in [[0, 1 << 62, 8], [0, usize::MAX, 1], [1 << 62, 8, 0]] {
+            let empty = Tensor::from_bytes(DType::F32, &sides, Bytes::new());
+            assert!(empty.is_err(), "{sides:?} has no strides");
+        }
+        assert!(Tensor::from_bytes(DType::F32, &[3, 0, 1 << 30], Bytes::new()).is_ok());
     }
 
     #[test]
@@ -350,6 +367,16 @@ mod tests {
         let batch = Batch::stack(vec![vec![tensor]]).unwrap();
         assert_eq!(batch.tensors()[0].shape(), [1, 3]);
         assert_eq!(batch.tensors()[0].bytes().as_ptr(), address);
+    }
+
+    #[test]
+    fn half_precision_is_taken_over_as_it_is() {
+        let values = vec![f16::ONE, f16::INFINITY];
+        let address = values.as_ptr().addr();
+        let tensor = Tensor::from_vec(&[2], values).unwrap();
+        assert_eq!((tensor.dtype(), tensor.bytes().as_ptr().addr()), (DType::F16, address));
+        assert_eq!(tensor.as_slice::<f16>().unwrap()[0], f16::ONE);
+        assert!(tensor.as_slice::<bf16>().is_err());
     }
 
     #[test]

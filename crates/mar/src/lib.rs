@@ -1,8 +1,8 @@
 //! Model archives, TorchServe's `.mar` and its two sisters: reading, checking, packing, comparing.
 //!
 //! The archives travel both ways. Those of `torch-model-archiver` (zip, tgz, `no-archive`) open here,
-//! and those written here open in TorchServe 0.12. The `mar` command line is [`cli`]. This crate knows
-//! nothing of tensors, handlers or servers.
+//! and those written here open in TorchServe 0.12. The `mar` command is a crate of its own, `mar-cli`. This
+//! crate knows nothing of tensors, handlers or servers.
 //!
 //! # Limits
 //!
@@ -37,11 +37,10 @@
 //!
 //! Zip: PKWARE APPNOTE 6.3.10 (4.3.7, 4.3.12, 4.4, 4.5.3). Tar: POSIX.1-2017 `pax`, GNU tar's manual.
 //! Gzip: RFC 1952. The manifest and the flags: torch-model-archiver 0.12.0 as it behaves, which
-//! `tests/official_archiver.py` compares run by run.
+//! the tests of the `mar` command compare run by run.
 #![warn(missing_docs)]
 
 mod archive;
-pub mod cli;
 mod config;
 mod error;
 mod limits;
@@ -50,6 +49,7 @@ mod name;
 mod pack;
 mod staging;
 
+pub use crate::archive::references::has_weights_ending;
 pub use crate::archive::{Archive, Digest, Entry, Format};
 pub use crate::config::{parse_config, read_config};
 pub use crate::error::{Error, Refusal};

@@ -9,13 +9,16 @@
     reason = "libtorch counts in i64 what lies in memory, so every size fits i64 and usize alike"
 )]
 
+mod answer;
 mod convert;
 mod cuda;
 mod epilogue;
 mod error;
 mod memory;
 mod model;
+mod script;
 mod sharing;
+mod torchvision;
 
 use std::sync::Arc;
 
@@ -31,6 +34,7 @@ impl Torch {
     /// Starts libtorch, with CUDA where the library and the machine have it.
     pub fn start() -> Self {
         cuda::open_beside_libtorch();
+        torchvision::register();
         let cuda_devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
         log::info!("libtorch {}: {cuda_devices} CUDA devices", version());
         Self { cuda_devices }

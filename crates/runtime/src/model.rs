@@ -1,11 +1,13 @@
 //! A TorchScript module on a device.
 
-use mar_handler::{Device, Epilogue, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
+use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use tch::{CModule, IValue};
 
+use crate::answer::{self, Named};
 use crate::convert::{borrowed, device, own};
 use crate::epilogue::apply;
 use crate::error::{first_cause, prediction};
+use crate::script::Script;
 use crate::sharing;
 
 #[derive(Debug)]
@@ -13,6 +15,7 @@ pub(crate) struct TorchModel {
     module: CModule,
     device: Device,
     shareable: bool,
+    takes_a_list: bool,
 }
 
 impl TorchModel {
@@ -24,8 +27,22 @@ impl TorchModel {
             Ok(module)
         };
         let module = open().map_err(|error: tch::TchError| not_torchscript(spec, error))?;
-        let shareable = sharing::leaves_itself_alone(&spec.file);
-        Ok(Self { module, device: spec.device, shareable })
+        let script = Script::read(&spec.file);
+        let shareable = sharing::leaves_itself_alone(script.as_ref());
+        let takes_a_list = script.is_some_and(|script| script.takes_a_list());
+        Ok(Self { module, device: spec.device, shareable, takes_a_list })
+    }
+
+    /// What the network answers to these inputs.
+    fn run(&self, inputs: &[IValue]) -> Result<IValue> {
+        self.module.forward_is(inputs).map_err(prediction)
+    }
+
+    /// The inputs on the network's device.
+    fn placed(&self, views: Vec<tch::Tensor>) -> Result<Vec<tch::Tensor>> {
+        let place = device(self.device);
+        let placed = views.into_iter().map(|view| view.f_to_device(place));
+        placed.collect::<Result<_, _>>().map_err(prediction)
     }
 }
 
@@ -33,15 +50,35 @@ impl Model for TorchModel {
     fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
         tch::no_grad(|| {
             let outputs = borrowed(&inputs, |views| {
-                let place = device(self.device);
-                let inputs = views
-                    .into_iter()
-                    .map(|view| view.f_to_device(place).map(IValue::Tensor))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(prediction)?;
-                flatten(self.module.forward_is(&inputs).map_err(prediction)?)
+                let inputs =
+                    self.placed(views)?.into_iter().map(IValue::Tensor).collect::<Vec<_>>();
+                answer::flatten(self.run(&inputs)?)
             })?;
+            if epilogue == Epilogue::None {
+                return named(outputs, &inputs);
+            }
+            let outputs = outputs.into_iter().map(|output| output.tensor).collect();
             apply(outputs, epilogue)?.iter().map(|output| own(output, &inputs)).collect()
+        })
+    }
+
+    /// A network whose input is no list is run once for each item, as a batch of one.
+    fn forward_list(&self, items: Vec<Tensor>) -> Result<Vec<Vec<Tensor>>> {
+        tch::no_grad(|| {
+            let answers = borrowed(&items, |views| {
+                let placed = self.placed(views)?;
+                if self.takes_a_list {
+                    let answer = self.run(&[IValue::TensorList(placed)])?;
+                    return answer::each(answer, items.len());
+                }
+                let alone = |item: tch::Tensor| {
+                    let item = item.f_unsqueeze(0).map_err(prediction)?;
+                    answer::each(self.run(&[IValue::Tensor(item)])?, 1)
+                };
+                let answers = placed.into_iter().map(alone).collect::<Result<Vec<_>>>()?;
+                Ok(answers.into_iter().flatten().collect())
+            })?;
+            answers.into_iter().map(|answer| named(answer, &items)).collect()
         })
     }
 
@@ -61,32 +98,16 @@ impl Model for TorchModel {
     }
 }
 
-/// The tensors of a module's answer, in order: a tensor, a tuple or list of them, or a dictionary,
-/// such as torchvision's segmentation models give, with `out` first.
-fn flatten(answer: IValue) -> Result<Vec<tch::Tensor>> {
-    let tensors = match answer {
-        IValue::Tensor(tensor) => vec![tensor],
-        IValue::TensorList(tensors) => tensors,
-        IValue::Tuple(items) | IValue::GenericList(items) => flatten_all(items)?,
-        IValue::GenericDict(entries) => {
-            let mut entries = entries;
-            entries.sort_by_key(|(key, _)| !matches!(key, IValue::String(name) if name == "out"));
-            flatten_all(entries.into_iter().map(|(_, value)| value))?
-        }
-        _ => Vec::new(),
+/// An answer in host memory, its names kept.
+fn named(answer: Vec<Named>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let host = |Named { name, tensor }| {
+        let tensor = own(&tensor, inputs)?;
+        Ok(match name {
+            Some(name) => tensor.named(name),
+            None => tensor,
+        })
     };
-    if tensors.is_empty() {
-        return Err(Error::new(
-            ErrorCode::PredictionFailed,
-            "the model's answer holds no tensor; a forward pass must return a tensor, or a tuple, list or dictionary of them",
-        ));
-    }
-    Ok(tensors)
-}
-
-fn flatten_all(items: impl IntoIterator<Item = IValue>) -> Result<Vec<tch::Tensor>> {
-    let lists: Vec<_> = items.into_iter().map(flatten).collect::<Result<_>>()?;
-    Ok(lists.into_iter().flatten().collect())
+    answer.into_iter().map(host).collect()
 }
 
 fn not_torchscript(spec: &LoadSpec, error: tch::TchError) -> Error {
@@ -102,6 +123,8 @@ fn not_torchscript(spec: &LoadSpec, error: tch::TchError) -> Error {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use mar_handler::ErrorCode;
 
     use super::*;
 
@@ -134,6 +157,8 @@ mod tests {
 
         let outputs = open("dictionary.pt").unwrap().forward(vec![x], Epilogue::None).unwrap();
         assert_eq!(floats(&outputs[0]), [6.0], "`out` comes first");
+        let names: Vec<_> = outputs.iter().map(Tensor::name).collect();
+        assert_eq!(names, [Some("out"), Some("aux")]);
     }
 
     #[test]

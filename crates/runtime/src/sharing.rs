@@ -5,38 +5,12 @@
 //! and in doubt the answer is no: each worker then loads the weights for itself.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
-use zip::ZipArchive;
+use crate::script::Script;
 
-/// More code than any network has; a file with more is not read further.
-const MOST_CODE: u64 = 64 << 20;
-
-/// Whether no code in a TorchScript file writes into the module. False where the code cannot be read.
-pub(crate) fn leaves_itself_alone(file: &Path) -> bool {
-    sources(file).is_some_and(|sources| !sources.iter().any(|source| writes_into_itself(source)))
-}
-
-fn sources(file: &Path) -> Option<Vec<String>> {
-    let mut archive = ZipArchive::new(File::open(file).ok()?).ok()?;
-    let mut sources = Vec::new();
-    for index in 0..archive.len() {
-        let entry = archive.by_index(index).ok()?;
-        let name = entry.name().ok()?.into_owned();
-        let is_code = Path::new(&name).extension().is_some_and(|extension| extension == "py");
-        if !is_code || !name.contains("/code/") {
-            continue;
-        }
-        let mut source = String::new();
-        let read = entry.take(MOST_CODE + 1).read_to_string(&mut source).ok()?;
-        if read as u64 > MOST_CODE {
-            return None;
-        }
-        sources.push(source);
-    }
-    Some(sources)
+/// Whether no code of a TorchScript file writes into the module. False where the code cannot be read.
+pub(crate) fn leaves_itself_alone(script: Option<&Script>) -> bool {
+    script.is_some_and(|script| !script.sources().any(writes_into_itself))
 }
 
 /// Whether a function of the source assigns to an attribute, or calls an operation that works in place
@@ -73,6 +47,8 @@ fn writes_into_itself(source: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn function(body: &str) -> String {
@@ -112,11 +88,13 @@ mod tests {
 
     #[test]
     fn a_traced_network_may_be_shared_and_what_cannot_be_read_may_not() {
-        let fixture =
-            |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-        assert!(leaves_itself_alone(&fixture("convolution.pt")));
-        assert!(leaves_itself_alone(&fixture("../../../../examples/street_scenes/fastunet.pt")));
-        assert!(!leaves_itself_alone(&fixture("make.py")));
-        assert!(!leaves_itself_alone(&fixture("missing.pt")));
+        let shareable = |name: &str| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+            leaves_itself_alone(Script::read(&file).as_ref())
+        };
+        assert!(shareable("convolution.pt"));
+        assert!(shareable("../../../../examples/street_scenes/fastunet.pt"));
+        assert!(!shareable("make.py"));
+        assert!(!shareable("missing.pt"));
     }
 }

@@ -3,8 +3,9 @@
 //! A JPEG that will be shrunk anyway is decoded small, from the coefficients that matter; all formats are
 //! resized by `fast_image_resize`, which weighs as Pillow does and rounds more coarsely.
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::decode::{Orientation, decode, decode_scaled, format_of};
 use crate::geometry::{Plan, Size};
@@ -108,21 +109,27 @@ fn scaled(image: RgbImage8, plan: &Plan, ratio: f64, filter: Filter) -> RgbImage
         // Which pixels lie at an edge of what is weighed is settled exactly: the other library settles it otherwise.
         return resize(&cut(&image, across, down), scaled.width, scaled.height, filter);
     }
-    let view = ImageRef::new(image.width(), image.height(), image.data(), PixelType::U8x3)
-        .expect("three bytes a pixel");
-    let part = CroppedImage::new(&view, across.first, down.first, across.count, down.count)
-        .expect("the planned part lies in the image");
+    let whole = view(&image);
+    let part =
+        TypedCroppedImage::from_ref(&whole, across.first, down.first, across.count, down.count)
+            .expect("the planned part lies in the image");
     // One pass after the other, with whole bytes between them and in Pillow's order: in one call the passes come
     // vertical first, and sharp filters then differ by far more.
     let Size { height, width } = scaled;
-    let image = if vertical_first(source.size, scaled) {
+    if vertical_first(source.size, scaled) {
         let between = pass(&part, across.all(), down, Size { height, width: across.count }, filter);
-        pass(&between, across, Part::whole(height), scaled, filter)
+        pass(&view(&between), across, Part::whole(height), scaled, filter)
     } else {
         let between = pass(&part, across, down.all(), Size { height: down.count, width }, filter);
-        pass(&between, Part::whole(width), down, scaled, filter)
-    };
-    RgbImage8::new(width, height, image.into_vec()).expect("three bytes a pixel")
+        pass(&view(&between), Part::whole(width), down, scaled, filter)
+    }
+}
+
+/// The image to the resizer. Its type is spoken of by name, or the compiler would make the resizer for every
+/// type there is, which takes minutes.
+fn view(image: &RgbImage8) -> TypedImageRef<'_, U8x3> {
+    TypedImageRef::from_buffer(image.width(), image.height(), image.data())
+        .expect("three bytes a pixel")
 }
 
 /// Whether a filter takes pixels or leaves them, and so finds very different ones a hair's breadth aside.
@@ -142,12 +149,12 @@ fn cut(image: &RgbImage8, across: Part, down: Part) -> RgbImage8 {
 
 /// One of the two passes, in which one of the sides keeps its length.
 fn pass(
-    source: &impl IntoImageView,
+    source: &impl ImageView<Pixel = U8x3>,
     across: Part,
     down: Part,
     target: Size,
     filter: Filter,
-) -> Image<'static> {
+) -> RgbImage8 {
     let algorithm = match filter {
         Filter::Nearest => ResizeAlg::Nearest,
         Filter::Box => ResizeAlg::Convolution(FilterType::Box),
@@ -160,11 +167,14 @@ fn pass(
         .resize_alg(algorithm)
         .crop(across.start, down.start, across.length, down.length)
         .use_alpha(false);
-    let mut image = Image::new(target.width, target.height, PixelType::U8x3);
-    Resizer::new()
-        .resize(source, &mut image, &options)
-        .expect("both images have three bytes a pixel, and the part lies in the source");
-    image
+    RgbImage8::build(target.width, target.height, |data| {
+        data.resize(3 * target.width as usize * target.height as usize, 0);
+        let mut image = TypedImage::<U8x3>::from_buffer(target.width, target.height, data)
+            .expect("three bytes a pixel");
+        Resizer::new()
+            .resize_typed(source, &mut image, &options)
+            .expect("the part lies in the source");
+    })
 }
 
 /// A part of a side: whole pixels, and of these what need not be whole.

@@ -32,11 +32,15 @@ pub use decode::{
     DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Exif, Format, decode, decode_oriented,
 };
 pub use fast::decode_resized;
-pub use geometry::{Geometry, Size, Window};
-pub use image::RgbImage8;
-pub use mask::{MaskError, class_shares, overlay, palette_png, rgb_png, voc_palette};
+pub use geometry::{CropRounding, Geometry, Size, Window};
+pub use image::{GrayImage8, Image8, RgbImage8};
+pub use mask::{
+    ClassArea, MaskError, Polygon, Rle, class_areas, class_shares, npy_f32, npy_u8, overlay,
+    palette_png, polygons, rgb_png, rle, rles, voc_palette,
+};
 pub use pipeline::{
-    ConfigError, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, Pipeline, PipelineConfig, Prepared,
-    ResizeMethod, Samples, Sides,
+    ChannelOrder, ColorMode, ConfigError, Factor, IMAGENET_MEAN, IMAGENET_STD, Layout, MAX_SIDE,
+    PadMode, Parity, PerChannel, Pipeline, PipelineConfig, Prepared, ResizeMethod, SampleType,
+    Samples, Sides,
 };
 pub use resample::{Filter, resize};

@@ -237,6 +237,7 @@ impl Handler for Echo {
                 "url_path": request.url_path,
                 "x-test": request.header("X-Test"),
                 "headers": request.headers,
+                "query": request.query,
                 "parts": request.parts.iter().map(|part| {
                     let data = String::from_utf8_lossy(&part.data);
                     json!([part.name, part.content_type, data])

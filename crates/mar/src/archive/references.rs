@@ -11,7 +11,8 @@ use crate::manifest::{Manifest, RUNTIMES, is_model_name};
 pub(crate) const WEIGHTS: [&str; 9] =
     ["pt", "pth", "pt2", "onnx", "safetensors", "bin", "so", "engine", "plan"];
 
-pub(crate) fn has_weights_ending(name: &str) -> bool {
+/// Whether a file of this name holds weights, by its ending.
+pub fn has_weights_ending(name: &str) -> bool {
     let ending = Path::new(name).extension().and_then(|extension| extension.to_str());
     ending.is_some_and(|ending| WEIGHTS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }

@@ -28,16 +28,16 @@ pub use crate::pack::zip::ALIGNMENT;
 const ARCHIVER_VERSION: &str = concat!("0.12.0+mar.", env!("CARGO_PKG_VERSION"));
 
 /// The form of the archive to make; the words are torch-model-archiver's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PackFormat {
-    /// NAME.mar, a zip: weights stored and aligned, text deflated
+    /// `NAME.mar`, a zip: weights stored and aligned, text deflated.
     #[default]
     Default,
-    /// NAME.mar, a zip with nothing deflated
+    /// `NAME.mar`, a zip with nothing deflated.
     ZipStore,
-    /// NAME.tar.gz, everything under one folder NAME
+    /// `NAME.tar.gz`, everything under one folder `NAME`.
     Tgz,
-    /// the folder NAME itself
+    /// The folder `NAME` itself.
     NoArchive,
 }
 

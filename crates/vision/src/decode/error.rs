@@ -30,9 +30,21 @@ pub enum DecodeError {
         /// The limit on width times height.
         limit: u64,
     },
+    /// The header declares a side of more pixels than any image has; nothing was decoded.
+    #[error(
+        "the image has {width}x{height} pixels, and no side may be longer than {limit}; cut it into several"
+    )]
+    SideTooLong {
+        /// Declared width in pixels.
+        width: u32,
+        /// Declared height in pixels.
+        height: u32,
+        /// The limit on each side.
+        limit: u32,
+    },
     /// The image itself is within the limit, but scaled with its aspect kept it would not be.
     #[error(
-        "the image would be scaled to {width}x{height} pixels, more than the limit of {limit}; its \
+        "the image would be padded or scaled to {width}x{height} pixels, more than the limit of {limit}; its \
          sides are too unequal"
     )]
     ResizeTooLarge {

@@ -41,6 +41,10 @@ use crate::RgbImage8;
 /// Twice Pillow's `Image.MAX_IMAGE_PIXELS`: from there on Pillow raises `DecompressionBombError`.
 pub const DEFAULT_MAX_PIXELS: u64 = 178_956_970;
 
+/// Longest side of an image, in pixels. Resizing and masks hold some bytes for each row and column, which a
+/// small file of one endless row would otherwise turn into gigabytes.
+const MAX_IMAGE_SIDE: u32 = 1 << 20;
+
 /// What an image may cost. Checked against the file's header before a buffer for pixels exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
@@ -70,6 +74,9 @@ impl DecodeLimits {
         }
         if u64::from(width) * u64::from(height) > self.max_pixels {
             return Err(DecodeError::TooManyPixels { width, height, limit: self.max_pixels });
+        }
+        if width.max(height) > MAX_IMAGE_SIDE {
+            return Err(DecodeError::SideTooLong { width, height, limit: MAX_IMAGE_SIDE });
         }
         Ok(())
     }

@@ -4,7 +4,8 @@ use super::{DecodeError, Format, markers, png, tiff, webp};
 use crate::{RgbImage8, Size};
 
 /// What is made of the orientation that a camera wrote into a file's EXIF or XMP data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Exif {
     /// Nothing, as Pillow's `Image.open`, FastAI and TorchServe do.
     #[default]

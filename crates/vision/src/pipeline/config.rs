@@ -1,43 +1,71 @@
-//! The keys of the declared preprocessing: as written, and what they mean once checked.
+//! The keys of the declared preprocessing, as written in a model's configuration. What they mean together is
+//! worked out in `settings`.
 
-use std::fmt;
+use serde::Deserialize;
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
-
-use crate::decode::DecodeLimits;
-use crate::geometry::{Scale, Size};
+use super::cut::PadMode;
+use super::value::{Factor, PerChannel, Sides};
+use crate::decode::Exif;
+use crate::geometry::CropRounding;
 use crate::resample::Filter;
 
-/// Means of red, green and blue over `ImageNet`'s training images, on the scale 0..1: torchvision's
-/// (`transforms/_presets.py`) and `FastAI`'s (`imagenet_stats`).
-pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// The standard deviations that go with [`IMAGENET_MEAN`].
-pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
-/// Longest side that a configuration may ask for, in pixels.
-pub const MAX_SIDE: u32 = 16_384;
-
 /// Preprocessing as written in a model's configuration. Unknown keys are errors; see [`Self::KEYS`].
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
+    /// How the image is decoded and resized; absent: [`Parity::Exact`].
+    #[serde(deserialize_with = "key::parity")]
+    pub parity: Option<Parity>,
+    /// Whether the image is turned as its EXIF orientation says; absent: [`Exif::Ignore`].
+    #[serde(deserialize_with = "key::exif")]
+    pub exif: Option<Exif>,
+    /// What the pixels become before anything else; absent: [`ColorMode::Rgb`].
+    #[serde(deserialize_with = "key::color_mode")]
+    pub color_mode: Option<ColorMode>,
     /// Target size in pixels; absent: the image's own size.
     #[serde(deserialize_with = "key::size")]
     pub size: Option<Sides>,
     /// How an image comes to that size; absent: [`ResizeMethod::Squish`].
     #[serde(deserialize_with = "key::resize")]
     pub resize: Option<ResizeMethod>,
+    /// The most pixels the longer side may have with [`ResizeMethod::Shorter`].
+    #[serde(deserialize_with = "key::max_size")]
+    pub max_size: Option<u32>,
+    /// What stands around the image with [`ResizeMethod::Pad`], absent: [`PadMode::Reflection`]; and around one
+    /// that is smaller than `center_crop` with [`CropRounding::Fastai`], absent: [`PadMode::Zeros`].
+    #[serde(deserialize_with = "key::pad_mode")]
+    pub pad_mode: Option<PadMode>,
     /// The resampling filter; absent: [`Filter::Bilinear`].
     #[serde(deserialize_with = "key::filter")]
     pub filter: Option<Filter>,
+    /// Whether the filter widens where it shrinks; absent: true.
+    #[serde(deserialize_with = "key::antialias")]
+    pub antialias: Option<bool>,
     /// Part kept from the middle after the resize, in pixels.
     #[serde(deserialize_with = "key::center_crop")]
     pub center_crop: Option<Sides>,
-    /// Subtracted from red, green and blue on the scale 0..1; absent: [`IMAGENET_MEAN`].
+    /// Whose centre that is; absent: [`CropRounding::Torchvision`].
+    #[serde(deserialize_with = "key::crop_rounding")]
+    pub crop_rounding: Option<CropRounding>,
+    /// The order of the network's channels; absent: [`ChannelOrder::Rgb`].
+    #[serde(deserialize_with = "key::channel_order")]
+    pub channel_order: Option<ChannelOrder>,
+    /// The order of the network's axes; absent: [`Layout::Chw`].
+    #[serde(deserialize_with = "key::layout")]
+    pub layout: Option<Layout>,
+    /// What each level of 0 to 255 is multiplied with; absent: 1/255.
+    #[serde(deserialize_with = "key::scale")]
+    pub scale: Option<Factor>,
+    /// Subtracted from what `scale` gives, in the order of the network's channels; absent:
+    /// [`crate::IMAGENET_MEAN`] for red, green and blue on the scale 0..1, else 0.
     #[serde(deserialize_with = "key::mean")]
-    pub mean: Option<[f32; 3]>,
-    /// Divides what is left; absent: [`IMAGENET_STD`].
+    pub mean: Option<PerChannel>,
+    /// Divides what is left; absent: [`crate::IMAGENET_STD`] for red, green and blue on the scale 0..1, else 1.
     #[serde(deserialize_with = "key::std")]
-    pub std: Option<[f32; 3]>,
+    pub std: Option<PerChannel>,
+    /// The type of the network's numbers; absent: [`SampleType::Float32`].
+    #[serde(deserialize_with = "key::dtype")]
+    pub dtype: Option<SampleType>,
     /// Most pixels an image may have; absent: [`crate::DEFAULT_MAX_PIXELS`].
     #[serde(deserialize_with = "key::max_image_pixels")]
     pub max_image_pixels: Option<u64>,
@@ -45,170 +73,163 @@ pub struct PipelineConfig {
 
 impl PipelineConfig {
     /// Every key, so that a caller whose configuration holds other keys beside these can part them.
-    pub const KEYS: [&str; 7] =
-        ["size", "resize", "filter", "center_crop", "mean", "std", "max_image_pixels"];
+    pub const KEYS: [&str; 18] = [
+        "parity",
+        "exif",
+        "color_mode",
+        "size",
+        "resize",
+        "max_size",
+        "pad_mode",
+        "filter",
+        "antialias",
+        "center_crop",
+        "crop_rounding",
+        "channel_order",
+        "layout",
+        "scale",
+        "mean",
+        "std",
+        "dtype",
+        "max_image_pixels",
+    ];
+
+    /// What torchvision's classifiers were evaluated with, and what `TorchServe`'s `image_classifier` and
+    /// `image_segmenter` do: the shorter side to 256, the centre 224, `ImageNet`'s moments.
+    pub fn torchvision_imagenet() -> Self {
+        Self {
+            size: Some(Sides::One(256)),
+            resize: Some(ResizeMethod::Shorter),
+            center_crop: Some(Sides::One(224)),
+            ..Self::default()
+        }
+    }
+
+    /// What torchvision's `ToTensor` alone does, and with it `TorchServe`'s `object_detector`: the image's own
+    /// size, levels scaled to 0..1, no moments.
+    pub fn to_tensor() -> Self {
+        Self {
+            mean: Some(PerChannel::One(0.0)),
+            std: Some(PerChannel::One(1.0)),
+            ..Self::default()
+        }
+    }
+
+    /// This configuration with a handler's `defaults` for the keys it leaves open.
+    ///
+    /// What is said about sizes belongs together: where this configuration sets `size`, `resize` or
+    /// `center_crop`, none of the sizes of `defaults` apply. The same holds for levels as they are
+    /// ([`SampleType::Uint8`]) and the numbers that would scale them.
+    #[must_use]
+    pub fn or(self, defaults: Self) -> Self {
+        let shaped = self.size.is_some() || self.resize.is_some() || self.center_crop.is_some();
+        let shape = if shaped { Self::default() } else { defaults };
+        let raw = self.dtype.or(defaults.dtype) == Some(SampleType::Uint8);
+        let values = if raw { Self::default() } else { defaults };
+        Self {
+            parity: self.parity.or(defaults.parity),
+            exif: self.exif.or(defaults.exif),
+            color_mode: self.color_mode.or(defaults.color_mode),
+            size: self.size.or(shape.size),
+            resize: self.resize.or(shape.resize),
+            max_size: self.max_size.or(shape.max_size),
+            pad_mode: self.pad_mode.or(shape.pad_mode),
+            filter: self.filter.or(defaults.filter),
+            antialias: self.antialias.or(defaults.antialias),
+            center_crop: self.center_crop.or(shape.center_crop),
+            crop_rounding: self.crop_rounding.or(shape.crop_rounding),
+            channel_order: self.channel_order.or(defaults.channel_order),
+            layout: self.layout.or(defaults.layout),
+            scale: self.scale.or(values.scale),
+            mean: self.mean.or(values.mean),
+            std: self.std.or(values.std),
+            dtype: self.dtype.or(defaults.dtype),
+            max_image_pixels: self.max_image_pixels.or(defaults.max_image_pixels),
+        }
+    }
 }
 
-/// One side for both directions, or `[height, width]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sides {
-    /// One number.
-    One(u32),
-    /// Two numbers, height first.
-    Both {
-        /// Height in pixels.
-        height: u32,
-        /// Width in pixels.
-        width: u32,
-    },
+/// How near the pixels are to those of the Python stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parity {
+    /// The bytes that Pillow gives.
+    #[default]
+    Exact,
+    /// A few levels away, in less time.
+    Fast,
+}
+
+impl std::fmt::Display for Parity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        })
+    }
+}
+
+/// The pixels that are resized, by Pillow's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColorMode {
+    /// Red, green and blue.
+    #[default]
+    Rgb,
+    /// Gray: one channel.
+    L,
 }
 
 /// How an image of another aspect comes to the target size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ResizeMethod {
     /// Both sides to the target, the aspect given up (`FastAI` `Squish`, torchvision `Resize([h, w])`).
     #[default]
+    #[serde(alias = "exact")]
     Squish,
     /// The largest centred part of the target's aspect, scaled (`FastAI` `Crop`, as at validation).
     Crop,
+    /// The smallest frame of the target's aspect around the image, scaled (`FastAI` `Pad`, as at validation).
+    Pad,
     /// The shorter side to `size`, the aspect kept (torchvision `Resize(int)`).
     Shorter,
+    /// The image's own size, for a handler that resizes unless told otherwise.
+    Native,
 }
 
-/// A key whose value cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{key}: {reason}")]
-pub struct ConfigError {
-    /// The key.
-    pub key: &'static str,
-    /// What is wrong with its value and what to write instead.
-    pub reason: String,
+/// The order of the channels that a network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red first.
+    #[default]
+    Rgb,
+    /// Blue first, as `OpenCV` and Caffe have it.
+    Bgr,
 }
 
-/// A configuration whose values hold together.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) scale: Scale,
-    pub(super) declared: Option<Size>,
-    pub(super) filter: Filter,
-    pub(super) center_crop: Option<Size>,
-    pub(super) mean: [f32; 3],
-    pub(super) std: [f32; 3],
-    pub(super) limits: DecodeLimits,
+/// The order of the axes that a network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Channels, height, width.
+    #[default]
+    Chw,
+    /// Height, width, channels.
+    Hwc,
 }
 
-impl TryFrom<PipelineConfig> for Settings {
-    type Error = ConfigError;
-
-    fn try_from(config: PipelineConfig) -> Result<Self, ConfigError> {
-        let size = config.size.map(|sides| checked("size", sides)).transpose()?;
-        let center_crop =
-            config.center_crop.map(|sides| checked("center_crop", sides)).transpose()?;
-        let scale = match (size, config.resize.unwrap_or_default(), config.resize) {
-            (None, _, None) => Scale::Native,
-            (None, _, Some(_)) => return fail("resize", "needs a target; add size"),
-            (Some(size), ResizeMethod::Squish, _) => Scale::Squish(size),
-            (Some(size), ResizeMethod::Crop, _) => Scale::Crop(size),
-            (Some(_), ResizeMethod::Shorter, _) => match config.size {
-                Some(Sides::One(side)) => Scale::Shorter(side),
-                _ => {
-                    return fail(
-                        "size",
-                        "must be one number where resize is shorter; cut with center_crop",
-                    );
-                }
-            },
-        };
-        let mean = config.mean.unwrap_or(IMAGENET_MEAN);
-        if mean.iter().any(|value| !value.is_finite()) {
-            return fail("mean", "must be three finite numbers");
-        }
-        let std = config.std.unwrap_or(IMAGENET_STD);
-        if std.iter().any(|value| !value.is_finite() || *value <= 0.0) {
-            return fail("std", "must be three finite numbers above 0");
-        }
-        let limits = match config.max_image_pixels {
-            None => DecodeLimits::default(),
-            Some(0) => return fail("max_image_pixels", "must be at least 1"),
-            Some(pixels) => DecodeLimits::for_pixels(pixels),
-        };
-        let filter = config.filter.unwrap_or_default();
-        Ok(Self { scale, declared: size, filter, center_crop, mean, std, limits })
-    }
-}
-
-fn fail<T>(key: &'static str, reason: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError { key, reason: reason.into() })
-}
-
-fn checked(key: &'static str, sides: Sides) -> Result<Size, ConfigError> {
-    let size = match sides {
-        Sides::One(side) => Size { height: side, width: side },
-        Sides::Both { height, width } => Size { height, width },
-    };
-    match [size.height, size.width].into_iter().find(|side| !(1..=MAX_SIDE).contains(side)) {
-        Some(side) => fail(key, format!("sides must be 1 to {MAX_SIDE} pixels, not {side}")),
-        None => Ok(size),
-    }
-}
-
-impl<'de> Deserialize<'de> for Sides {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SidesVisitor;
-
-        impl<'de> Visitor<'de> for SidesVisitor {
-            type Value = Sides;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(
-                    f,
-                    "a number of pixels from 1 to {MAX_SIDE}, or two of them as [height, width]"
-                )
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Sides, E> {
-                // What does not fit is as wrong as any other number above the bound.
-                Ok(Sides::One(u32::try_from(value).unwrap_or(u32::MAX)))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Sides, E> {
-                let value = u64::try_from(value)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))?;
-                self.visit_u64(value)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Sides, A::Error> {
-                let mut sides = [0; 2];
-                for (index, side) in sides.iter_mut().enumerate() {
-                    *side = seq
-                        .next_element()?
-                        .ok_or_else(|| de::Error::invalid_length(index, &self))?;
-                }
-                if seq.next_element::<de::IgnoredAny>()?.is_some() {
-                    return Err(de::Error::invalid_length(3, &self));
-                }
-                Ok(Sides::Both { height: sides[0], width: sides[1] })
-            }
-        }
-
-        deserializer.deserialize_any(SidesVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for ResizeMethod {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "squish" => Ok(Self::Squish),
-            "crop" => Ok(Self::Crop),
-            "shorter" => Ok(Self::Shorter),
-            "pad" => Err(de::Error::custom(
-                "pad is not supported yet; known methods: squish, crop, shorter",
-            )),
-            other => Err(de::Error::custom(format_args!(
-                "no method {other:?}; known methods: squish, crop, shorter"
-            ))),
-        }
-    }
+/// The type of the numbers that a network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SampleType {
+    /// Single precision.
+    #[default]
+    Float32,
+    /// Half precision.
+    Float16,
+    /// Levels as they are, 0 to 255.
+    Uint8,
 }
 
 /// One function a key, so that an error about a value names the key it stands under.
@@ -227,12 +248,23 @@ mod key {
     }
 
     named! {
+        parity: super::Parity,
+        exif: super::Exif,
+        color_mode: super::ColorMode,
         size: super::Sides,
         resize: super::ResizeMethod,
+        max_size: u32,
+        pad_mode: super::PadMode,
         filter: super::Filter,
+        antialias: bool,
         center_crop: super::Sides,
-        mean: [f32; 3],
-        std: [f32; 3],
+        crop_rounding: super::CropRounding,
+        channel_order: super::ChannelOrder,
+        layout: super::Layout,
+        scale: super::Factor,
+        mean: super::PerChannel,
+        std: super::PerChannel,
+        dtype: super::SampleType,
         max_image_pixels: u64,
     }
 }

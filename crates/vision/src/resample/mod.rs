@@ -1,4 +1,4 @@
-//! Pillow's `Image.resize` for RGB, to the byte.
+//! Pillow's `Image.resize`, to the byte, for RGB and gray; in `tensor`, what torchvision does to tensors instead.
 //!
 //! The arithmetic is Pillow's (`src/libImaging/Resample.c` and `Geometry.c`, HPND licence, copyright
 //! 1995-2011 Fredrik Lundh and contributors, 2010 Jeffrey A. Clark and contributors); the code is written
@@ -11,13 +11,16 @@
 //! such images (portraits, mostly) come out up to a level different.
 
 mod passes;
+mod tensor;
 mod weights;
 
 use serde::Deserialize;
 
 pub(crate) use passes::nearest_indices;
+pub(crate) use tensor::{Interpolation, resize_tensor};
 
-use crate::{RgbImage8, Size};
+use crate::geometry::Size;
+use crate::image::Image8;
 
 /// How a resize weighs source pixels. All but `Nearest` widen with the scale when shrinking, which is what
 /// Pillow and torchvision call antialiasing.
@@ -58,7 +61,12 @@ impl std::fmt::Display for Filter {
 ///
 /// # Panics
 /// When `width` or `height` is zero.
-pub fn resize(image: &RgbImage8, width: u32, height: u32, filter: Filter) -> RgbImage8 {
+pub fn resize<const C: usize>(
+    image: &Image8<C>,
+    width: u32,
+    height: u32,
+    filter: Filter,
+) -> Image8<C> {
     assert!(width > 0 && height > 0, "an image cannot be resized to {width}x{height}");
     if (width, height) == (image.width(), image.height()) {
         return image.clone();

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::weights::{PRECISION_BITS, Weights};
-use crate::RgbImage8;
+use crate::image::Image8;
 
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
@@ -21,12 +21,16 @@ const LANES: usize = 32;
 ///
 /// Two rows are carried in one 64-bit word, so one multiplication serves both. The lower half of the sum is
 /// exact modulo 2^32, hence exact; what it borrows from the upper half is known and given back at the end.
-pub(super) fn horizontal(image: &RgbImage8, rows: Range<u32>, weights: &Weights) -> RgbImage8 {
-    let stride = 3 * image.width() as usize;
+pub(super) fn horizontal<const C: usize>(
+    image: &Image8<C>,
+    rows: Range<u32>,
+    weights: &Weights,
+) -> Image8<C> {
+    let stride = C * image.width() as usize;
     let (start, count) = (rows.start as usize, rows.len());
     let source = &image.data()[start * stride..][..count * stride];
-    let target_stride = 3 * weights.len() as usize;
-    RgbImage8::build(weights.len(), count as u32, |data| {
+    let target_stride = C * weights.len() as usize;
+    Image8::build(weights.len(), count as u32, |data| {
         data.resize(count * target_stride, 0);
         let mut pair = vec![0_i64; stride];
         for (from, to) in source.chunks(2 * stride).zip(data.chunks_mut(2 * target_stride)) {
@@ -36,18 +40,23 @@ pub(super) fn horizontal(image: &RgbImage8, rows: Range<u32>, weights: &Weights)
             for ((word, upper), lower) in pair.iter_mut().zip(upper).zip(lower) {
                 *word = i64::from(*upper) | i64::from(*lower) << 32;
             }
-            horizontal_pair(&pair, to, target_stride, weights);
+            horizontal_pair::<C>(&pair, to, target_stride, weights);
         }
     })
 }
 
-fn horizontal_pair(pair: &[i64], to: &mut [u8], target_stride: usize, weights: &Weights) {
+fn horizontal_pair<const C: usize>(
+    pair: &[i64],
+    to: &mut [u8],
+    target_stride: usize,
+    weights: &Weights,
+) {
     let (upper, lower) = to.split_at_mut(target_stride);
-    let mut lower = lower.chunks_exact_mut(3);
-    for ((start, values), upper) in weights.iter().zip(upper.chunks_exact_mut(3)) {
-        let mut sums = [0_i64; 3];
-        let samples = &pair[3 * start..3 * (start + values.len())];
-        for (pixel, weight) in samples.chunks_exact(3).zip(values) {
+    let mut lower = lower.chunks_exact_mut(C);
+    for ((start, values), upper) in weights.iter().zip(upper.chunks_exact_mut(C)) {
+        let mut sums = [0_i64; C];
+        let samples = &pair[C * start..C * (start + values.len())];
+        for (pixel, weight) in samples.chunks_exact(C).zip(values) {
             let weight = i64::from(*weight);
             for (sum, sample) in sums.iter_mut().zip(pixel) {
                 *sum = sum.wrapping_add(sample.wrapping_mul(weight));
@@ -65,9 +74,13 @@ fn horizontal_pair(pair: &[i64], to: &mut [u8], target_stride: usize, weights: &
 }
 
 /// Scales the height. `image`'s row 0 is row `first_row` of the source that `weights` speak of.
-pub(super) fn vertical(image: &RgbImage8, first_row: u32, weights: &Weights) -> RgbImage8 {
-    let stride = 3 * image.width() as usize;
-    RgbImage8::build(image.width(), weights.len(), |data| {
+pub(super) fn vertical<const C: usize>(
+    image: &Image8<C>,
+    first_row: u32,
+    weights: &Weights,
+) -> Image8<C> {
+    let stride = C * image.width() as usize;
+    Image8::build(image.width(), weights.len(), |data| {
         for (start, values) in weights.iter() {
             let rows = &image.data()[(start - first_row as usize) * stride..];
             let mut at = 0;
@@ -99,14 +112,24 @@ fn clip(sum: i32) -> u8 {
 }
 
 /// Picks the pixel under the centre of each target pixel.
-pub(super) fn nearest(image: &RgbImage8, width: u32, height: u32) -> RgbImage8 {
-    let columns: Vec<usize> = nearest_indices(image.width(), width).collect();
-    let stride = 3 * image.width() as usize;
-    RgbImage8::build(width, height, |data| {
-        for row in nearest_indices(image.height(), height) {
+pub(super) fn nearest<const C: usize>(image: &Image8<C>, width: u32, height: u32) -> Image8<C> {
+    let columns = nearest_indices(image.width(), width).collect::<Vec<_>>();
+    let rows = nearest_indices(image.height(), height);
+    pick(image, &columns, rows)
+}
+
+/// The pixels at the crossings of `columns` and `rows`.
+pub(super) fn pick<const C: usize>(
+    image: &Image8<C>,
+    columns: &[usize],
+    rows: impl ExactSizeIterator<Item = usize>,
+) -> Image8<C> {
+    let stride = C * image.width() as usize;
+    Image8::build(columns.len() as u32, rows.len() as u32, |data| {
+        for row in rows {
             let row = &image.data()[row * stride..][..stride];
-            for column in &columns {
-                data.extend_from_slice(&row[3 * column..3 * column + 3]);
+            for column in columns {
+                data.extend_from_slice(&row[C * column..C * (column + 1)]);
             }
         }
     })
@@ -114,10 +137,10 @@ pub(super) fn nearest(image: &RgbImage8, width: u32, height: u32) -> RgbImage8 {
 
 /// The source index of each target index. Pillow adds up the step instead of multiplying, and the
 /// rounding of those additions is part of what it answers.
-pub(crate) fn nearest_indices(source: u32, target: u32) -> impl Iterator<Item = usize> {
+pub(crate) fn nearest_indices(source: u32, target: u32) -> impl ExactSizeIterator<Item = usize> {
     let step = f64::from(source as f32) / f64::from(target);
     let mut at = step * 0.5;
-    (0..target).map(move |_| {
+    (0..target as usize).map(move |_| {
         let index = (at as u64).min(u64::from(source) - 1) as usize;
         at += step;
         index

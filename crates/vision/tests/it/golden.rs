@@ -29,7 +29,11 @@ pub(crate) fn load(name: &str) -> RgbImage8 {
 }
 
 pub(crate) fn digest(image: &RgbImage8) -> String {
-    Sha256::digest(image.data()).iter().fold(String::new(), |mut text, byte| {
+    digest_of(image.data())
+}
+
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
     })

@@ -79,6 +79,16 @@ fn a_header_of_huge_size_costs_nothing() {
 }
 
 #[test]
+fn a_side_without_end_is_refused_whatever_the_pixels() {
+    for (width, height) in [(1 << 21, 1), (1, 170_000_000)] {
+        let error = decode(&png_header(width, height), &DecodeLimits::default()).unwrap_err();
+        assert!(matches!(error, DecodeError::SideTooLong { .. }), "{error:?}");
+    }
+    let longest = decode(&png_header(1 << 20, 1), &DecodeLimits::default()).unwrap_err();
+    assert!(!matches!(longest, DecodeError::SideTooLong { .. }), "{longest:?}");
+}
+
+#[test]
 fn a_large_frame_in_a_small_canvas_is_refused() {
     let limits = DecodeLimits::for_pixels(10_000);
     // The screen says 1x1; the frame, and so the image, is what it is.

@@ -1,7 +1,8 @@
-use mar_vision::{Filter, RgbImage8, resize};
+use mar_vision::{Filter, GrayImage8, RgbImage8, resize};
 use serde_json::Value;
 
-use crate::golden::{digest, load, number, rows};
+use crate::declared;
+use crate::golden::{digest, digest_of, load, number, rows};
 
 /// The picture that `make.py` calls `formula`.
 pub(crate) fn formula(width: u32, height: u32) -> RgbImage8 {
@@ -47,4 +48,25 @@ fn whole_images_agree_where_they_are_kept() {
         let expected = load(&format!("{source}_33x29_{filter}.expected.png"));
         assert_eq!(resized.data(), expected.data(), "{source} {filter}");
     }
+}
+
+#[test]
+fn gray_and_very_unequal_sides_are_resized_to_the_bytes_of_pillow() {
+    let mut wrong = Vec::new();
+    for row in declared::rows("resize") {
+        let source = formula(number(&row["source"][0]), number(&row["source"][1]));
+        let (width, height) = (number(&row["width"]), number(&row["height"]));
+        let filter = filter(&row["filter"]);
+        let found = if row["channels"] == 1 {
+            let red = source.data().iter().copied().step_by(3).collect();
+            let gray = GrayImage8::new(source.width(), source.height(), red).unwrap();
+            digest_of(resize(&gray, width, height, filter).data())
+        } else {
+            digest(&resize(&source, width, height, filter))
+        };
+        if found != row["sha256"] {
+            wrong.push(row.to_string());
+        }
+    }
+    assert!(declared::rows("resize").len() > 200 && wrong.is_empty(), "{wrong:#?}");
 }

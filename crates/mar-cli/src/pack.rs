@@ -1,0 +1,123 @@
+//! `mar pack`: torch-model-archiver's flags.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use mar::{PackFormat, PackOptions, RUNTIMES};
+
+use crate::{progress, show};
+
+/// Make an archive; the flags are those of torch-model-archiver 0.12
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// The model's name, and the archive's
+    #[arg(long, value_name = "NAME")]
+    model_name: String,
+    /// The model's version
+    #[arg(short = 'v', long, value_name = "VERSION")]
+    version: String,
+    /// A built-in handler's name, or a Python file: h.py, h, or path/module:function
+    #[arg(long, value_name = "HANDLER")]
+    handler: String,
+    /// The weights: TorchScript, a state dict, ONNX...
+    #[arg(long, value_name = "FILE")]
+    serialized_file: Option<OsString>,
+    /// The Python file with the architecture of an eager model
+    #[arg(long, value_name = "FILE")]
+    model_file: Option<OsString>,
+    /// Comma-separated files, folders (their contents go to the root) and patterns
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    extra_files: Vec<String>,
+    /// The language that the handler is written in
+    #[arg(long, value_parser = RUNTIMES, default_value = RUNTIMES[0])]
+    runtime: String,
+    /// The folder in which the archive is made
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    export_path: OsString,
+    /// The archive's form
+    #[arg(long, value_name = "FORMAT", default_value = "default")]
+    archive_format: ArchiveFormat,
+    /// Replace an archive of that name
+    #[arg(short = 'f', long)]
+    force: bool,
+    /// Python packages that the model needs, requirements.txt
+    #[arg(short = 'r', long, value_name = "FILE")]
+    requirements_file: Option<OsString>,
+    /// The model's configuration, model-config.yaml
+    #[arg(short = 'c', long, value_name = "FILE")]
+    config_file: Option<OsString>,
+}
+
+/// The form of the archive to make; the words are torch-model-archiver's.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ArchiveFormat {
+    /// NAME.mar, a zip: weights stored and aligned, text deflated
+    Default,
+    /// NAME.mar, a zip with nothing deflated
+    ZipStore,
+    /// NAME.tar.gz, everything under one folder NAME
+    Tgz,
+    /// the folder NAME itself
+    NoArchive,
+}
+
+impl From<ArchiveFormat> for PackFormat {
+    fn from(format: ArchiveFormat) -> Self {
+        match format {
+            ArchiveFormat::Default => Self::Default,
+            ArchiveFormat::ZipStore => Self::ZipStore,
+            ArchiveFormat::Tgz => Self::Tgz,
+            ArchiveFormat::NoArchive => Self::NoArchive,
+        }
+    }
+}
+
+pub(crate) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
+    let options = PackOptions {
+        model_name: args.model_name,
+        version: args.version,
+        handler: args.handler,
+        serialized_file: given(args.serialized_file),
+        model_file: given(args.model_file),
+        extra_files: args.extra_files,
+        runtime: args.runtime,
+        export_path: given(Some(args.export_path)).unwrap_or_else(|| PathBuf::from(".")),
+        format: args.archive_format.into(),
+        force: args.force,
+        requirements_file: given(args.requirements_file),
+        config_file: given(args.config_file),
+        created: created()?,
+    };
+    let mut bar = progress::Bar::default();
+    let packed = mar::pack(&options, &mut |done, total| bar.advance(done, total));
+    drop(bar);
+    let packed = packed?;
+    for warning in &packed.warnings {
+        writeln!(err, "mar: warning: {}", show::plain(warning))?;
+    }
+    let (path, size) = (packed.path.display(), show::size(packed.bytes));
+    writeln!(out, "packed {path}: {} files, {size}", packed.files)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An empty path means none, as it does for the official archiver; so the flags are no `PathBuf`s,
+/// which clap wants filled.
+fn given(path: Option<OsString>) -> Option<PathBuf> {
+    path.filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// `SOURCE_DATE_EPOCH`, else now. <https://reproducible-builds.org/specs/source-date-epoch/>
+fn created() -> Result<i64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().with_context(|| {
+            format!("SOURCE_DATE_EPOCH is {text:?}; give whole seconds since 1970-01-01 UTC")
+        }),
+        Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().try_into()?),
+    }
+}

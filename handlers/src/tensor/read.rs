@@ -1,0 +1,288 @@
+//! From a request to the tensors of a network: JSON, NumPy's files, bytes, or a form with a part each.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use mar_handler::{DType, Element, Error, Part, Request, Result, Tensor};
+use serde_json::value::RawValue;
+
+use super::declared::{Input, by_name};
+use super::npy;
+use crate::input::{media_type, part, says_json};
+use crate::numbers::{Nested, Number};
+
+/// The headers that say what bytes are.
+pub(super) const DTYPE: &str = "X-Dtype";
+pub(super) const SHAPE: &str = "X-Shape";
+/// The member that holds inputs by name, or a list of them.
+const INPUTS: &str = "inputs";
+/// The members that hold the only input.
+const MEMBERS: [&str; 2] = ["data", "body"];
+
+/// One tensor an input, in the declared order.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) naming the input, and what is wrong
+/// with it.
+pub(super) fn inputs(request: &Request, declared: &[Input]) -> Result<Vec<Tensor>> {
+    let parts: Option<Vec<&Part>> =
+        declared.iter().map(|input| request.part(&input.name)).collect();
+    if let Some(parts) = parts {
+        let pairs = declared.iter().zip(parts);
+        return pairs.map(|(input, part)| one(part, input, request)).collect();
+    }
+    let part = part(request)?;
+    match (Form::of(part, declared, request)?, declared) {
+        (Form::Json, _) => json(&part.data, declared),
+        (Form::Npy, [input]) => of_npy(&part.data, input).map(|tensor| vec![tensor]),
+        (Form::Raw, [input]) => of_bytes(&part.data, input, request).map(|tensor| vec![tensor]),
+        _ => Err(Error::invalid_input(format!(
+            "the model takes {}; send a form with a part each, or JSON {{\"inputs\": {{\"{}\": ...}}}}",
+            names(declared),
+            declared[0].name
+        ))),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Npy,
+    Raw,
+}
+
+impl Form {
+    /// What a part says that it is, else what it looks like.
+    fn of(part: &Part, declared: &[Input], request: &Request) -> Result<Self> {
+        let is_described = request.header(SHAPE).is_some()
+            || request.header(DTYPE).is_some()
+            || declared.iter().all(|input| input.shape.is_some());
+        let media_type = media_type(part).unwrap_or_default().to_ascii_lowercase();
+        let looks_like_json = matches!(
+            part.data.trim_ascii_start().first(),
+            Some(b'[' | b'{' | b'-' | b'0'..=b'9' | b't' | b'f')
+        );
+        if says_json(part) {
+            Ok(Self::Json)
+        } else if npy::is_npy(&part.data) {
+            Ok(Self::Npy)
+        } else if media_type == "application/octet-stream" && is_described {
+            Ok(Self::Raw)
+        } else if looks_like_json && request.header(SHAPE).is_none() {
+            Ok(Self::Json)
+        } else if is_described {
+            Ok(Self::Raw)
+        } else {
+            Err(Error::invalid_input(format!(
+                "the body is neither JSON nor a .npy file; bytes need their shape, in the header {SHAPE} or in the archive's inputs"
+            )))
+        }
+    }
+}
+
+/// The tensor of a part that holds one input.
+fn one(part: &Part, input: &Input, request: &Request) -> Result<Tensor> {
+    match Form::of(part, std::slice::from_ref(input), request)? {
+        Form::Json => {
+            let text = std::str::from_utf8(&part.data).map_err(|reason| wrong(input, &reason))?;
+            of_json(text, input)
+        }
+        Form::Npy => of_npy(&part.data, input),
+        Form::Raw => of_bytes(&part.data, input, request),
+    }
+}
+
+fn json(body: &[u8], declared: &[Input]) -> Result<Vec<Tensor>> {
+    let not_json =
+        |reason: serde_json::Error| Error::invalid_input(format!("the body is not JSON: {reason}"));
+    let text = std::str::from_utf8(body)
+        .map_err(|reason| Error::invalid_input(format!("the body is not JSON: {reason}")))?
+        .trim_ascii();
+    if !text.starts_with('{') {
+        return in_order(text, declared);
+    }
+    let members: Members<'_> = serde_json::from_str(text).map_err(not_json)?;
+    if let Some(inputs) = members.get(INPUTS).map(|inputs| inputs.get()) {
+        if !inputs.starts_with('{') {
+            return in_order(inputs, declared);
+        }
+        return by_name_of(&serde_json::from_str(inputs).map_err(not_json)?, declared);
+    }
+    let only = MEMBERS.iter().find_map(|member| members.get(*member));
+    match (only, declared) {
+        (Some(data), [input]) if !members.contains_key(input.name.as_str()) => {
+            of_json(data.get(), input).map(|tensor| vec![tensor])
+        }
+        _ => by_name_of(&members, declared),
+    }
+}
+
+type Members<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+fn by_name_of(members: &Members<'_>, declared: &[Input]) -> Result<Vec<Tensor>> {
+    let is_known = |name: &&Cow<'_, str>| declared.iter().any(|input| input.name == ***name);
+    // In order, so that the same body always has the same answer.
+    let mut unknown: Vec<_> = members.keys().filter(|name| !is_known(name)).collect();
+    unknown.sort();
+    if let Some(name) = unknown.first() {
+        return Err(Error::invalid_input(format!(
+            "the model has no input {name:?}; it takes {}",
+            names(declared)
+        )));
+    }
+    let tensor = |input: &Input| match members.get(input.name.as_str()) {
+        Some(value) => of_json(value.get(), input),
+        None => Err(Error::invalid_input(format!(
+            "the input {:?} is missing; the model takes {}",
+            input.name,
+            names(declared)
+        ))),
+    };
+    declared.iter().map(tensor).collect()
+}
+
+/// The only input's numbers, or a list with those of each.
+fn in_order(text: &str, declared: &[Input]) -> Result<Vec<Tensor>> {
+    if let [input] = declared {
+        return of_json(text, input).map(|tensor| vec![tensor]);
+    }
+    let values: Vec<&RawValue> = serde_json::from_str(text).map_err(|reason| {
+        Error::invalid_input(format!("the body is no list with a value for each input: {reason}"))
+    })?;
+    if values.len() != declared.len() {
+        return Err(Error::invalid_input(format!(
+            "the list has {} values; the model takes {}",
+            values.len(),
+            names(declared)
+        )));
+    }
+    declared.iter().zip(values).map(|(input, value)| of_json(value.get(), input)).collect()
+}
+
+fn of_json(text: &str, input: &Input) -> Result<Tensor> {
+    let (shape, data) = match input.dtype {
+        DType::Bool => {
+            let Nested { shape, values } = nested::<u8>(text, input)?;
+            let bytes = Bytes::from(values);
+            flags(&bytes, input)?;
+            return finished(input, (DType::Bool, &shape), bytes);
+        }
+        DType::U8 => tensor::<u8>(text, input)?,
+        DType::I8 => tensor::<i8>(text, input)?,
+        DType::I16 => tensor::<i16>(text, input)?,
+        DType::I32 => tensor::<i32>(text, input)?,
+        DType::I64 => tensor::<i64>(text, input)?,
+        DType::F32 => tensor::<f32>(text, input)?,
+        DType::F64 => tensor::<f64>(text, input)?,
+        DType::F16 => rounded(text, input, f16::from_f32)?,
+        DType::BF16 => rounded(text, input, bf16::from_f32)?,
+    };
+    finished(input, (input.dtype, &shape), data)
+}
+
+fn tensor<T: Number>(text: &str, input: &Input) -> Result<(Vec<usize>, Bytes)> {
+    let Nested { shape, values } = nested::<T>(text, input)?;
+    let data = Tensor::from_vec(&shape, values)?.bytes().clone();
+    Ok((shape, data))
+}
+
+fn rounded<T: Element>(text: &str, input: &Input, to: fn(f32) -> T) -> Result<(Vec<usize>, Bytes)> {
+    let Nested { shape, values } = nested::<f32>(text, input)?;
+    let values: Vec<T> = values.into_iter().map(to).collect();
+    let data = Tensor::from_vec(&shape, values)?.bytes().clone();
+    Ok((shape, data))
+}
+
+fn nested<T: Number>(text: &str, input: &Input) -> Result<Nested<T>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let nested = Nested::deserialize(&mut deserializer)
+        .and_then(|nested| deserializer.end().map(|()| nested));
+    nested.map_err(|reason| {
+        let message = reason.to_string();
+        // A value of the wrong kind says its place in the lists; that in the text would be another value's.
+        let place = message.rfind(" at line ").filter(|_| reason.is_data());
+        wrong(input, &&message[..place.unwrap_or(message.len())])
+    })
+}
+
+fn of_npy(file: &Bytes, input: &Input) -> Result<Tensor> {
+    let (dtype, shape, data) = npy::read(file).map_err(|reason| wrong(input, &reason))?;
+    if dtype != input.dtype {
+        let wanted = input.dtype.name();
+        let reason = format!(
+            "the .npy file holds {}, the model takes {wanted}; save array.astype(\"{wanted}\")",
+            dtype.name()
+        );
+        return Err(wrong(input, &reason));
+    }
+    if dtype == DType::Bool {
+        flags(&data, input)?;
+    }
+    finished(input, (dtype, &shape), data)
+}
+
+fn of_bytes(data: &Bytes, input: &Input, request: &Request) -> Result<Tensor> {
+    let dtype = input.dtype;
+    if let Some(said) = request.header(DTYPE).filter(|said| by_name(said) != Some(dtype)) {
+        let reason = format!("{DTYPE} is {said}, the model takes {}", dtype.name());
+        return Err(wrong(input, &reason));
+    }
+    let elements = data.len() / dtype.size();
+    let shape = match request.header(SHAPE) {
+        Some(text) => sides(text).ok_or_else(|| {
+            wrong(input, &format!("{SHAPE}: {text:?} is no list of sides such as 3,224,224"))
+        })?,
+        None => input.shape_of(elements).ok_or_else(|| {
+            wrong(
+                input,
+                &format!(
+                    "{elements} elements do not fill {:?}; add the header {SHAPE}",
+                    input.shape
+                ),
+            )
+        })?,
+    };
+    if dtype.bytes_of(&shape) != Some(data.len()) {
+        let reason = format!("{} bytes are not {} of shape {shape:?}", data.len(), dtype.name());
+        return Err(wrong(input, &reason));
+    }
+    if dtype == DType::Bool {
+        flags(data, input)?;
+    }
+    finished(input, (dtype, &shape), data.clone())
+}
+
+/// Sides as `3,224,224` or `[3, 224, 224]`.
+fn sides(text: &str) -> Option<Vec<usize>> {
+    let list = text.trim();
+    let list = list.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(list);
+    if list.trim().is_empty() {
+        return Some(Vec::new());
+    }
+    list.split(',').map(|side| side.trim().parse().ok()).collect()
+}
+
+/// Refuses bytes that are neither true nor false.
+fn flags(bytes: &[u8], input: &Input) -> Result<()> {
+    match bytes.iter().position(|byte| *byte > 1) {
+        Some(at) => Err(wrong(input, &format!("element {at} is neither true nor false"))),
+        None => Ok(()),
+    }
+}
+
+fn finished(input: &Input, (dtype, shape): (DType, &[usize]), data: Bytes) -> Result<Tensor> {
+    if let Some(reason) = input.refuses(shape) {
+        return Err(wrong(input, &reason));
+    }
+    Ok(Tensor::from_bytes(dtype, shape, data)?.named(input.name.as_str()))
+}
+
+fn wrong(input: &Input, reason: &dyn std::fmt::Display) -> Error {
+    Error::invalid_input(format!("input {:?}: {reason}", input.name))
+}
+
+fn names(declared: &[Input]) -> String {
+    declared.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ")
+}

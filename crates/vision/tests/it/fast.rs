@@ -36,7 +36,6 @@ fn exact(bytes: &[u8], filter: Filter, size: Size) -> RgbImage8 {
 
 #[test]
 fn strays_from_pillow_by_a_level_where_nothing_is_decoded_small() {
-    let size = Size { height: 31, width: 53 };
     for (bytes, row) in files() {
         if row.get("refused").is_some() || row["sha256"].is_null() {
             continue;
@@ -44,14 +43,10 @@ fn strays_from_pillow_by_a_level_where_nothing_is_decoded_small() {
         for filter in FILTERS {
             // To more pixels than the file has, so that even a JPEG is decoded whole.
             let image = decode(&bytes, &DecodeLimits::default()).unwrap();
-            let size = Size {
-                height: image.height().min(size.height).max(image.height() * 3 / 4),
-                width: image.width().max(size.width),
-            };
+            let size =
+                Size { height: image.height() - image.height() / 4, width: image.width().max(53) };
             let (most, mean) = deviation(&fast(&bytes, filter, size), &exact(&bytes, filter, size));
-            if !(most <= 2 && mean < 0.1) {
-                println!("{} {filter}: {most} {mean} {size:?} {image:?}", row["file"]);
-            }
+            assert!(most <= 2 && mean < 0.1, "{} {filter}: {most} {mean}", row["file"]);
         }
     }
 }
@@ -59,13 +54,17 @@ fn strays_from_pillow_by_a_level_where_nothing_is_decoded_small() {
 #[test]
 fn strays_little_where_a_jpeg_is_decoded_small() {
     let bytes = read("photo.jpg");
-    for (width, height) in [(40, 30), (13, 40), (60, 41), (7, 5)] {
+    let mut smaller = 0;
+    for (width, height) in [(34, 25), (13, 22), (9, 6), (90, 70)] {
         let size = Size { height, width };
         for filter in FILTERS {
             let (most, mean) = deviation(&fast(&bytes, filter, size), &exact(&bytes, filter, size));
-            println!("{width}x{height} {filter}: {most} {mean}");
+            smaller += usize::from(most > 1);
+            // The picture is full of edges: a photograph, which is smoother, gets half of this.
+            assert!(most <= 24 && mean < 2.0, "{width}x{height} {filter}: {most} {mean}");
         }
     }
+    assert!(smaller > 0, "nothing was decoded small");
 }
 
 #[test]
@@ -80,8 +79,7 @@ fn turns_what_it_decodes_small() {
             let found =
                 decode_resized(&bytes, &limits, Exif::Apply, Filter::Bilinear, size).unwrap();
             let (most, mean) = deviation(&found, &expected);
-            println!("{value}.{format}: {most} {mean}");
-            assert!(most <= 24 && mean < 3.0, "{value}.{format}: {most} {mean}");
+            assert!(most <= 1 && mean < 0.1, "{value}.{format}: {most} {mean}");
         }
     }
 }

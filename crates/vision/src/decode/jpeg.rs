@@ -9,12 +9,9 @@ use libjpeg_turbo_rs::{
     ScalingFactor,
 };
 
-use super::markers::{Markers, walk};
+use super::markers::{MAX_SCANS, Markers, walk};
 use super::{DecodeError, DecodeLimits, Format, convert};
 use crate::{RgbImage8, Size};
-
-/// Most scans of a file. Encoders write a dozen; each costs a pass over the whole image.
-const MAX_SCANS: usize = 500;
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage8, DecodeError> {
     let markers = walk(bytes)?;
@@ -138,9 +135,6 @@ fn filled(mut decoder: Decoder) -> Result<Image, DecodeError> {
 fn convert_error(error: JpegError) -> DecodeError {
     match error {
         JpegError::Unsupported(what) => DecodeError::unsupported(Format::Jpeg, what),
-        JpegError::LimitExceeded { what: "scan count", .. } => {
-            DecodeError::unsupported(Format::Jpeg, format_args!("more than {MAX_SCANS} scans"))
-        }
         JpegError::LimitExceeded { .. } | JpegError::AllocationFailed { .. } => {
             DecodeError::unsupported(Format::Jpeg, "it needs too much memory")
         }

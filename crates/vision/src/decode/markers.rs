@@ -15,6 +15,7 @@ pub(super) struct Markers<'a> {
     pub(super) sampling: Vec<(u8, u8)>,
     /// Whether coefficients of the whole image are kept until the last scan has been read.
     pub(super) buffered: bool,
+    scans: usize,
     /// Whether the scans are cut by restart markers.
     pub(super) restarts: bool,
     /// The segments that EXIF data and XMP data stand in, without their signatures.
@@ -22,6 +23,8 @@ pub(super) struct Markers<'a> {
     pub(super) xmp: Option<&'a [u8]>,
 }
 
+/// Most scans of a file. Encoders write a dozen; each costs a pass over the whole image.
+pub(super) const MAX_SCANS: usize = 500;
 const EXIF: &[u8] = b"Exif\0\0";
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
@@ -80,6 +83,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Markers<'_>, DecodeError> {
         height: side([h0, h1]),
         sampling: components.chunks_exact(3).map(|c| (c[1] >> 4, c[1] & 15)).collect(),
         buffered: !interleaved || matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce),
+        scans,
         restarts,
         exif,
         xmp,
@@ -94,6 +98,10 @@ impl Markers<'_> {
     /// Refuses what would take more than `limits` allow, before anything is allocated for it.
     pub(super) fn check(&self, limits: &DecodeLimits) -> Result<(), DecodeError> {
         limits.check(Format::Jpeg, self.width, self.height)?;
+        if self.scans > MAX_SCANS {
+            let what = format_args!("more than {MAX_SCANS} scans");
+            return Err(DecodeError::unsupported(Format::Jpeg, what));
+        }
         if self.memory() > limits.max_alloc {
             return Err(DecodeError::unsupported(Format::Jpeg, "it needs too much memory"));
         }

@@ -6,15 +6,8 @@
 //! orientation of a JPEG, PNG or WebP is ignored, as Pillow and FastAI ignore it; the orientation tag of a
 //! TIFF is applied, as Pillow applies it.
 //!
-//! PNG, GIF, BMP, WebP and TIFF come out equal to the bytes of Pillow 13. What does not, or is refused:
-//! - JPEG, also inside a TIFF, differs by up to 6 levels at smooth places (another inverse DCT and chroma filter
-//!   than libjpeg-turbo's); arithmetic-coded JPEG is refused.
-//! - TIFF with a palette, with planes, in floating point, in Lab, or in CMYK of 16 bits is refused; 16-bit gray
-//!   that counts from white is inverted here and not in Pillow.
-//! - A chunk of a PNG with a wrong checksum is refused where Pillow may look away.
-//! - A file cut within its pixels is refused by both. Cut after the last pixel (a checksum, padding, an end
-//!   marker), some are accepted by Pillow alone; a GIF that lacks only the end of its pixel data is
-//!   accepted here alone.
+//! What is read comes out equal to the bytes of Pillow 13; `docs/pixels.md` says what is read, and where Pillow and
+//! this crate do not agree on what is refused.
 
 mod bmp;
 mod convert;

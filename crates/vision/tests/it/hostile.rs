@@ -99,6 +99,44 @@ fn a_large_frame_in_a_small_canvas_is_refused() {
     ));
 }
 
+/// Each scan costs a pass over the whole image, and takes a few bytes of the file.
+#[test]
+fn a_jpeg_of_endless_scans_is_refused() {
+    let file = read("progressive.jpg");
+    let start = file.windows(2).rposition(|marker| marker == [0xff, 0xda]).unwrap();
+    let (before, last) = file.split_at(start);
+    let scan = &last[..last.len() - 2];
+    let times = |count: usize| [before, &scan.repeat(count), &[0xff, 0xd9]].concat();
+    let error = decode(&times(1000), &DecodeLimits::default()).unwrap_err();
+    assert_eq!(error.to_string(), "this kind of JPEG image is not supported: more than 500 scans");
+    assert!(decode(&times(1), &DecodeLimits::default()).is_ok());
+}
+
+/// A JPEG within the limit on pixels may need many times the memory of its pixels.
+#[test]
+fn a_jpegs_coefficients_count() {
+    let limits = DecodeLimits { max_pixels: 10_000, max_alloc: 20_000 };
+    // 160x120 would be too many pixels; one column of large blocks is not.
+    let mut file = read("progressive.jpg");
+    let frame = file.windows(2).position(|marker| marker == [0xff, 0xc2]).unwrap() + 5;
+    file[frame..frame + 4].copy_from_slice(&[0x20, 0, 0, 1]);
+    let error = decode(&file, &limits).unwrap_err();
+    assert!(error.to_string().ends_with("it needs too much memory"), "{error}");
+}
+
+#[test]
+fn a_tag_of_endless_values_costs_nothing() {
+    let mut file = read("rgb_lzw.tif");
+    let ifd = u32::from_le_bytes(file[4..8].try_into().unwrap()) as usize;
+    // The count of the first entry.
+    file[ifd + 6..ifd + 10].copy_from_slice(&0x00ff_ffff_u32.to_le_bytes());
+    let error = decode(&file, &DecodeLimits::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the TIFF image is damaged: a tag of more values than the file holds"
+    );
+}
+
 fn pipeline() -> Pipeline {
     let config = PipelineConfig {
         size: Some(Sides::One(32)),

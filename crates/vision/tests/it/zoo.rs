@@ -15,7 +15,7 @@ const LIMITS: DecodeLimits = DecodeLimits::for_pixels(100_000);
 /// What the process may take besides what the limits allow: the file, the image, what the allocator keeps.
 const SLACK: u64 = 8 << 20;
 /// No image of the zoo may take so long. They are small, and each is answered within milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const MUTATIONS: usize = 14;
 
 /// Whatever is done to a file: an error or an image of sane size, in both tiers, without a panic, without end
@@ -58,6 +58,7 @@ fn survives_every_mutation() {
     assert!(last.starts_with("zoo done") && counted > 5000, "{last}");
 }
 
+#[expect(clippy::print_stdout, reason = "the process that waits reads how far this one got")]
 fn decode_the_zoo() {
     let files: Vec<_> =
         files().into_iter().map(|(bytes, row)| (bytes, row["file"].to_string())).collect();
@@ -66,22 +67,21 @@ fn decode_the_zoo() {
     setrlimit(Resource::Data, Rlimit { current: Some(data), maximum }).unwrap();
 
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let (mut cases, mut accepted) = (0, 0);
+    let mut cases = 0;
     for (index, (file, name)) in files.iter().enumerate() {
         for mutation in 0..MUTATIONS {
             let other = &files[random.below(files.len())].0;
             let mutated = mutate(file, other, mutation, &mut random);
             println!("zoo {index} {name} {mutation}");
             cases += 1;
-            accepted += usize::from(check(&mutated));
+            check(&mutated);
         }
     }
-    println!("zoo accepted {accepted}");
     println!("zoo done, cases: {cases}");
 }
 
-/// Decodes in both tiers; whether the exact one gave an image.
-fn check(file: &[u8]) -> bool {
+/// Decodes in both tiers, which agree on what is an image.
+fn check(file: &[u8]) {
     let exact = decode_oriented(file, &LIMITS, Exif::Apply);
     let sane = |image: &RgbImage8| {
         let pixels = u64::from(image.width()) * u64::from(image.height());
@@ -92,7 +92,6 @@ fn check(file: &[u8]) -> bool {
     let fast = decode_resized(file, &LIMITS, Exif::Apply, Filter::Bilinear, size);
     assert!(fast.as_ref().map_or(true, |image| (image.width(), image.height()) == (32, 24)));
     assert_eq!(exact.is_ok(), fast.is_ok(), "{exact:?} {fast:?}");
-    exact.is_ok()
 }
 
 fn mutate(file: &[u8], other: &[u8], mutation: usize, random: &mut Random) -> Vec<u8> {

@@ -180,17 +180,9 @@ fn index(key: &str) -> Option<usize> {
 mod tests {
     use mar_handler::ErrorCode;
     use serde_json::json;
-    use tempfile::TempDir;
 
     use super::*;
-
-    fn archive(files: &[(&str, &str)]) -> TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        dir
-    }
+    use crate::section::tests::archive;
 
     fn found(written: Value, files: &[(&str, &str)]) -> Result<Vec<String>> {
         let written = serde_json::from_value(written).unwrap();

@@ -111,8 +111,18 @@ pub(crate) mod tests {
     use mar_handler::ErrorCode;
     use serde::Deserialize;
     use serde_json::json;
+    use tempfile::TempDir;
 
     use super::*;
+
+    /// The folder of an archive with these files.
+    pub(crate) fn archive(files: &[(&str, &str)]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
 
     /// An archive in `dir` with this `handler:` section.
     pub(crate) fn context(dir: impl Into<PathBuf>, section: &Value) -> Context {

@@ -52,19 +52,7 @@ fn served(archive: &str) -> TestServer {
 /// A server of a network behind `tensor`.
 fn tensors(weights: &str, config: &str) -> (Store, TestServer) {
     let store = Store::new();
-    let file = store.path().join("model-config.yaml");
-    fs::write(&file, config).unwrap();
-    let options = mar::PackOptions {
-        model_name: "m".into(),
-        version: "1.0".into(),
-        handler: "tensor".into(),
-        serialized_file: Some(parity(weights)),
-        config_file: Some(file),
-        runtime: "python".into(),
-        export_path: store.path().into(),
-        ..mar::PackOptions::default()
-    };
-    let archive = mar::pack(&options, &mut |_, _| ()).unwrap().path;
+    let archive = store.network("tensor", parity(weights), config, &[]);
     let server = served_in_batches(archive, 1);
     (store, server)
 }

@@ -17,20 +17,9 @@ fn parity(file: &str) -> PathBuf {
 /// A server of one detector, as its users pack it.
 fn served(network: &str, config: &str) -> (Store, TestServer) {
     let store = Store::new();
-    let file = store.path().join("model-config.yaml");
-    fs::write(&file, config).unwrap();
-    let options = mar::PackOptions {
-        model_name: "m".into(),
-        version: "1.0".into(),
-        handler: "object_detector".into(),
-        serialized_file: Some(parity(&format!("{network}.pt"))),
-        extra_files: vec![parity("index_to_name.json").to_str().unwrap().to_owned()],
-        config_file: Some(file),
-        runtime: "python".into(),
-        export_path: store.path().into(),
-        ..mar::PackOptions::default()
-    };
-    let archive = mar::pack(&options, &mut |_, _| ()).unwrap().path;
+    let weights = parity(&format!("{network}.pt"));
+    let names = [parity("index_to_name.json")];
+    let archive = store.network("object_detector", weights, config, &names);
     let runtime = Arc::new(mar_runtime::Torch::start());
     let server = TestServer::start(settings(), mar_handlers::all(), runtime);
     server.engine.load(None, &archive).unwrap();

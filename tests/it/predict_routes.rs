@@ -252,3 +252,13 @@ fn an_answer_without_a_body_leaves_the_connection_in_order() {
     assert!(first.starts_with("HTTP/1.1 204"), "{all}");
     assert!(second.starts_with("HTTP/1.1 200") && second.ends_with("\r\n\r\nnext"), "{all}");
 }
+
+#[test]
+fn a_handler_is_told_how_much_can_be_sent() {
+    let settings = Settings { max_response_size: 4321, ..settings() };
+    let store = Store::new();
+    let (server, _control) = TestServer::fake_with(settings, &[&store.fake("m", "1.0", "echo")]);
+    for path in ["/predictions/m", "/v1/models/m:predict"] {
+        assert_eq!(told(&server, path, None, b"x")["max_response_bytes"], 4321, "{path}");
+    }
+}

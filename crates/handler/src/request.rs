@@ -42,6 +42,9 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// The body's pieces, in order.
     pub parts: Vec<Part>,
+    /// The most bytes that the protocol carries back, where it has a bound. A handler whose answers can be
+    /// large refuses what would be larger before it makes it.
+    pub max_response_bytes: Option<usize>,
     /// What `preprocess` keeps for `postprocess`.
     pub kept: Kept,
 }
@@ -87,6 +90,19 @@ impl Request {
                 if names.is_empty() { "none".into() } else { names.join(", ") }
             ))
         })
+    }
+
+    /// Refuses an answer of at least so many bytes where it is more than can be sent, and says what to do instead.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidInput`](crate::ErrorCode::InvalidInput) with both sizes and `instead`.
+    pub fn check_response_bytes(&self, bytes: u64, instead: &str) -> Result<()> {
+        match self.max_response_bytes {
+            Some(most) if bytes > most as u64 => Err(Error::invalid_input(format!(
+                "the answer would have {bytes} bytes or more, and {most} can be sent (max_response_size); {instead}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The value of a query's parameter; the last of several wins.
@@ -148,6 +164,17 @@ mod tests {
         assert_eq!(request.parameter("format"), Some("png"));
         assert_eq!(request.parameter("k"), Some(""));
         assert_eq!(request.parameter("Format"), None);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_sent_is_refused_before_it_is_made() {
+        let bounded = Request { max_response_bytes: Some(9), ..Request::default() };
+        assert!(bounded.check_response_bytes(9, "").is_ok());
+        let error = bounded.check_response_bytes(10, "ask for format=png").unwrap_err();
+        assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
+        assert!(error.message().contains("10 bytes or more, and 9 can"), "{error}");
+        assert!(error.message().ends_with("ask for format=png"), "{error}");
+        assert!(Request::default().check_response_bytes(u64::MAX, "").is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use mar::{Archive, Limits, MANIFEST_NAME, has_weights_ending};
 
-use crate::cli::LimitArgs;
+use crate::limits::LimitArgs;
 use crate::show;
 
 /// Say when and by what an archive was made, not what it holds.

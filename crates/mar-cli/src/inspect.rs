@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use mar::{Archive, Digest, Entry, Manifest};
 
-use crate::cli::LimitArgs;
+use crate::limits::LimitArgs;
 use crate::show;
 
 /// Show an archive's model, files and configuration

@@ -5,6 +5,7 @@
 mod cli;
 mod diff;
 mod inspect;
+mod limits;
 mod pack;
 mod progress;
 mod show;

@@ -9,7 +9,7 @@ use clap::Args;
 
 use mar::Archive;
 
-use crate::cli::LimitArgs;
+use crate::limits::LimitArgs;
 
 /// Unpack an archive into a new folder, all or nothing
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use mar::{Archive, Digest, Error};
 
-use crate::cli::LimitArgs;
+use crate::limits::LimitArgs;
 use crate::show;
 
 /// Check an archive's structure, manifest, configuration, preprocessing and every file's checksum

@@ -23,7 +23,9 @@ namespace {
 using at::Tensor;
 
 // Samples that one box may take: a box that asks for more is no box of an image.
-constexpr double kMostSamples = 1 << 26;
+constexpr double kMostSamples = 1 << 24;
+// Rows of a table that all boxes together may take, where they are kept until the last box is read.
+constexpr size_t kMostRows = size_t{1} << 28;
 
 bool is_plain(const Tensor &tensor) {
     return tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kDouble;
@@ -154,7 +156,9 @@ Samples<T> samples(const T *box, const Pooling &how) {
     const double down = along(height, how.pooled_height), across = along(width, how.pooled_width);
     TORCH_CHECK(down * across * how.pooled_height * how.pooled_width <= kMostSamples,
                 "a box of ", height, " x ", width, " cells is too large to be pooled");
-    const int64_t rows = static_cast<int64_t>(down), columns = static_cast<int64_t>(across);
+    // A box that is empty along one side may be endless along the other, and is not walked along that.
+    const bool empty = down == 0 || across == 0;
+    const int64_t rows = empty ? 0 : static_cast<int64_t>(down), columns = empty ? 0 : static_cast<int64_t>(across);
     Samples<T> result{static_cast<int64_t>(box[0]), rows * columns, {}};
     result.all.reserve(how.pooled_height * how.pooled_width * rows * columns);
     for (int64_t ph = 0; ph < how.pooled_height; ph++) {
@@ -209,6 +213,7 @@ Tensor pooled_in_bags(const Tensor &features, const Tensor &boxes, const Pooling
     std::vector<float> weights;
     for (int64_t n = 0; n < count; n++) {
         const Samples<float> read = samples(host.const_data_ptr<float>() + 5 * n, how);
+        TORCH_CHECK(rows.size() + 4 * read.all.size() <= kMostRows, "the boxes are too large to be pooled together");
         const Sample<float> *next = read.all.data();
         for (int64_t bin = 0; bin < bins; bin++) {
             starts.push_back(static_cast<int64_t>(rows.size()));

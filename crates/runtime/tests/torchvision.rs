@@ -96,6 +96,13 @@ fn the_operations_give_torchvisions_own_results() {
     assert_eq!(cases, 18);
 }
 
+#[test]
+fn a_box_that_is_endless_along_one_side_and_empty_along_the_other_gives_zeros() {
+    let features = Tensor::from_vec(&[1, 1, 4, 4], vec![1_f32; 16]).unwrap();
+    let pooled = open("endless").forward(vec![features], Epilogue::None).unwrap();
+    assert_eq!(pooled[0].as_slice::<f32>().unwrap(), [0.0; 4]);
+}
+
 /// A number in half precision.
 fn half(bits: u16) -> f32 {
     let (sign, exponent, fraction) =

@@ -56,6 +56,12 @@ impl Config {
                 labels.len()
             )));
         }
+        if labels.len() > 256 {
+            return Err(wrong(&format!(
+                "{} labels; {NAME} gives one byte a pixel, which is 256 classes at most",
+                labels.len()
+            )));
+        }
         let answer = answer.check().map_err(|reason| wrong(&format!("answer: {reason}")))?;
         Ok(Self { pipeline: pipeline(written)?, limits, exif, labels, palette, answer })
     }

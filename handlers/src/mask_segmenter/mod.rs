@@ -55,6 +55,11 @@ impl Handler for MaskSegmenter {
         let options = self.config.answer.of(request, &self.config.labels)?;
         let prepared = self.config.pipeline.run(&input::file(request)?).map_err(unreadable)?;
         let needs_confidence = options.needs_confidence();
+        let answered = match options.size {
+            Pixels::Network => prepared.geometry.size(),
+            Pixels::Original => prepared.geometry.original,
+        };
+        options.check_bytes(request, answered)?;
         request.kept.set(Kept { geometry: prepared.geometry, options });
         let mut inputs = vec![input::tensor(prepared)?];
         if needs_confidence {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use mar_handler::{Error, Request, Result};
+use mar_vision::Size;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
@@ -173,6 +174,23 @@ impl Options {
             map,
             class,
         })
+    }
+
+    /// Refuses formats that hold every pixel as it is where the answer could not be sent, before the network
+    /// runs and before the answer takes its memory. Of the others only their making tells how large they are.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](mar_handler::ErrorCode::InvalidInput) with both sizes and what to ask for.
+    pub(super) fn check_bytes(&self, request: &Request, size: Size) -> Result<()> {
+        let pixels = u64::from(size.height) * u64::from(size.width);
+        let bytes = match (self.format, self.map, self.confidence) {
+            (Format::Npy | Format::Raw, Map::Classes, _) => pixels,
+            (Format::Npy | Format::Raw, Map::Confidence, _) => 4 * pixels,
+            (Format::Base64, _, false) => pixels.div_ceil(3) * 4,
+            (Format::Base64, _, true) => (pixels + 4 * pixels).div_ceil(3) * 4,
+            _ => return Ok(()),
+        };
+        request.check_response_bytes(bytes, "ask for format=png or format=rle, or raise that limit")
     }
 
     /// Whether the network has to say how sure it is.

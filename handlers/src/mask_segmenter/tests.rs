@@ -405,6 +405,30 @@ fn requests_of_different_formats_share_a_batch_and_those_for_confidence_have_the
 }
 
 #[test]
+fn an_answer_that_cannot_be_sent_is_refused_before_the_network_runs() {
+    // 12 pixels, of which the network sees 4.
+    let handler = handler(&json!({ "size": 2 }));
+    let asked = |query: &str, most: usize| {
+        let mut request = request(picture(4, &[0; 12]), query);
+        request.max_response_bytes = Some(most);
+        handler.preprocess(&request).map_err(|error| error.to_string())
+    };
+    for (query, bytes) in [
+        ("", 8),
+        ("size=original", 16),
+        ("size=original&confidence=true", 80),
+        ("size=original&format=raw", 12),
+        ("size=original&format=npy&map=confidence", 48),
+    ] {
+        assert!(asked(query, bytes).is_ok(), "{query}");
+        let refused = asked(query, bytes - 1).unwrap_err();
+        assert!(refused.contains(&format!("{bytes} bytes")), "{query}: {refused}");
+        assert!(refused.contains("format=png"), "{refused}");
+    }
+    assert!(asked("size=original&format=png", 1).is_ok(), "its size is known once it is made");
+}
+
+#[test]
 fn a_body_that_is_no_image_is_the_clients_fault() {
     let handler = handler(&json!({ "max_image_pixels": 3 }));
     let mut truncated = picture(1, &[0, 1]);
@@ -417,6 +441,7 @@ fn a_body_that_is_no_image_is_the_clients_fault() {
 
 #[test]
 fn settings_that_do_not_fit_name_their_key() {
+    let many: Vec<String> = (0..257).map(|class| class.to_string()).collect();
     for (section, named) in [
         (json!({ "sise": 3 }), "\"sise\""),
         (json!({ "size": "big" }), "size"),
@@ -427,6 +452,7 @@ fn settings_that_do_not_fit_name_their_key() {
         (json!({ "answer": { "format": "jpeg" } }), "`png`"),
         (json!({ "answer": { "opacity": 2 } }), "opacity"),
         (json!({ "answer": { "class": "a" } }), "class"),
+        (json!({ "labels": many }), "256 classes at most"),
     ] {
         let error = try_handler(&section).unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidModel);

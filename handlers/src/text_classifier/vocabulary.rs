@@ -188,17 +188,9 @@ fn numbered(pickle: &Pickle, id: Id) -> Option<HashMap<String, i64>> {
 #[cfg(test)]
 mod tests {
     use mar_handler::ErrorCode;
-    use tempfile::TempDir;
 
     use super::*;
-
-    fn archive(files: &[(&str, &str)]) -> TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        dir
-    }
+    use crate::section::tests::archive;
 
     fn loaded(wanted: Wanted, files: &[(&str, &str)]) -> Result<Vocabulary> {
         Vocabulary::load(wanted, archive(files).path())

@@ -238,6 +238,7 @@ impl Handler for Echo {
                 "x-test": request.header("X-Test"),
                 "headers": request.headers,
                 "query": request.query,
+                "max_response_bytes": request.max_response_bytes,
                 "parts": request.parts.iter().map(|part| {
                     let data = String::from_utf8_lossy(&part.data);
                     json!([part.name, part.content_type, data])

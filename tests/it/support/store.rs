@@ -53,17 +53,47 @@ impl Store {
     /// A `.mar` of a TorchScript file behind `mask_segmenter`.
     #[cfg(feature = "torch")]
     pub(crate) fn segmenter(&self, name: &str, weights: &Path, config: &Path) -> PathBuf {
-        let options = mar::PackOptions {
+        self.packed(mar::PackOptions {
             model_name: name.into(),
-            version: "1.0".into(),
             handler: "mask_segmenter".into(),
             serialized_file: Some(weights.into()),
             config_file: Some(config.into()),
+            ..mar::PackOptions::default()
+        })
+    }
+
+    /// A `.mar` of version 1.0 in this store.
+    #[cfg(feature = "torch")]
+    pub(crate) fn packed(&self, what: mar::PackOptions) -> PathBuf {
+        let options = mar::PackOptions {
+            version: "1.0".into(),
             runtime: "python".into(),
             export_path: self.path().into(),
-            ..mar::PackOptions::default()
+            ..what
         };
         mar::pack(&options, &mut |_, _| ()).unwrap().path
+    }
+
+    /// A `.mar` called `m` of a TorchScript file behind a handler, with this configuration.
+    #[cfg(feature = "torch")]
+    pub(crate) fn network(
+        &self,
+        handler: &str,
+        weights: PathBuf,
+        config: &str,
+        extra_files: &[PathBuf],
+    ) -> PathBuf {
+        let file = self.path().join("model-config.yaml");
+        fs::write(&file, config).unwrap();
+        let name = |file: &PathBuf| file.to_str().unwrap().to_owned();
+        self.packed(mar::PackOptions {
+            model_name: "m".into(),
+            handler: handler.into(),
+            serialized_file: Some(weights),
+            config_file: Some(file),
+            extra_files: extra_files.iter().map(name).collect(),
+            ..mar::PackOptions::default()
+        })
     }
 }
 

@@ -266,9 +266,18 @@ class Refused(nn.Module):
         return torch.ops.torchvision.roi_align(x, torch.tensor([[1.0, 0.0, 0.0, 4.0, 4.0]]), 1.0, 2, 2, 2, True)
 
 
+class Endless(nn.Module):
+    """A box without end along one side and of nothing along the other, over which torchvision takes years."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        box = torch.tensor([[0.0, float("nan"), -1e18, 4.0, 0.0]])
+        return torch.ops.torchvision.roi_align(x, box, 1.0, 2, 2, -1, False)
+
+
 def operations() -> None:
     save(torch.jit.script(Operations()), "operations")
     save(torch.jit.script(Refused()), "refused")
+    save(torch.jit.script(Endless()), "endless")
 
 
 def main() -> None:

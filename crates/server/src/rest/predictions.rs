@@ -61,6 +61,7 @@ impl Asked<'_> {
             headers,
             query: self.query.clone(),
             parts: inputs,
+            max_response_bytes: Some(self.shared.settings.max_response_size),
             ..Request::default()
         };
         self.shared.engine.predict(self.admission, self.model, self.version, request).await

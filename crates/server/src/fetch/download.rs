@@ -149,6 +149,9 @@ fn agent() -> Agent {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(concat!("marserve/", env!("CARGO_PKG_VERSION")))
+        // A connection for each request: one that was kept may have been closed by the other side since, and
+        // a download has few requests.
+        .max_idle_connections(0)
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(READ_TIMEOUT))

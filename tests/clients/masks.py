@@ -62,14 +62,14 @@ def check_pixels(model, also=""):
     image = Image.open(io.BytesIO(model.ask(f"format=png&{also}").body))
     same("mode", image.mode, "P")
     same("PNG", np.asarray(image), mask)
-    if "palette" in told:
-        same("palette", np.reshape(image.getpalette(), (-1, 3))[: len(told["palette"])], told["palette"])
+    same("palette", np.reshape(image.getpalette(), (-1, 3))[: len(told["palette"])], told["palette"])
     same("npy", np.load(io.BytesIO(model.ask(f"format=npy&{also}").body)), mask)
     raw = model.ask(f"format=raw&{also}")
     shape = [int(side) for side in raw.headers["x-shape"].split(",")]
     same("raw", np.frombuffer(raw.body, raw.headers["x-dtype"]).reshape(shape), mask)
     same("geometry", json.loads(raw.headers["x-geometry"]), told["geometry"])
-    same("labels", json.loads(raw.headers.get("x-labels", "[]")), told.get("labels", []))
+    numbers = json.dumps([str(number) for number in range(len(told["labels"]))])
+    same("labels", json.loads(raw.headers.get("x-labels", numbers)), told["labels"])
     for accept, query in (("image/png", "png"), ("application/x-npy", "npy"), ("application/octet-stream", "raw")):
         same(accept, model.ask(also, accept=accept).body, model.ask(f"format={query}&{also}").body)
     return mask

@@ -111,18 +111,24 @@ impl Mask<'_> {
     /// The mask itself; where one class is wanted, 1 where it is, else 0.
     fn pixels(&self, options: &Options, config: &Config) -> Result<Response> {
         let one: Vec<u8>;
-        let (labels, palette): (Vec<String>, Vec<[u8; 3]>);
+        let palette: Vec<[u8; 3]>;
         let (mut classes, mut told) = (self.classes, self.told(config));
         let colours = config.colours();
         let mut shown = &colours[..];
         if let Some(class) = options.class {
             one = classes.iter().map(|found| u8::from(*found == class)).collect();
             let label = label(config, class).map_or_else(|| class.to_string(), str::to_owned);
-            labels = vec![format!("not {label}"), label];
+            let labels = vec![format!("not {label}"), label];
             palette = vec![[0; 3], colours[usize::from(class)]];
             classes = &one;
             shown = &palette;
-            told = Told { labels: &labels, palette: &palette, class: Some(class), ..told };
+            told = Told {
+                labels: labels.into(),
+                palette: palette.clone().into(),
+                class: Some(class),
+                is_named: true,
+                ..told
+            };
         }
         let body = match (options.format, options.map) {
             (Format::Png, _) => {
@@ -231,12 +237,24 @@ impl Mask<'_> {
         Response::json(&Listed { entries, told })
     }
 
+    /// Of an archive that names no class, those up to the last that the mask has go by their numbers, in
+    /// PASCAL VOC's colours unless the archive has some.
     fn told<'a>(&self, config: &'a Config) -> Told<'a> {
+        let is_named = !config.labels.is_empty();
+        let (labels, palette) = if is_named {
+            (config.labels.as_slice().into(), config.palette.as_slice().into())
+        } else {
+            let found = self.classes.iter().max().map_or(0, |class| usize::from(*class) + 1);
+            let classes = config.palette.len().clamp(found, 256);
+            let numbers: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+            (numbers.into(), config.colours()[..classes].to_vec().into())
+        };
         Told {
             shape: [self.height, self.width],
             dtype: "uint8",
-            labels: &config.labels,
-            palette: &config.palette,
+            labels,
+            palette,
+            is_named,
             geometry: Places::from(&self.geometry),
             class: None,
         }

@@ -141,12 +141,24 @@ fn clients_can_ask_for_labels_and_colours() {
 }
 
 #[test]
-fn labels_and_palette_are_left_out_where_the_archive_has_none() {
+fn classes_that_the_archive_does_not_name_go_by_their_numbers() {
     let answer = answer(&handler(&json!({})), picture(2, &[0, 3]), "unknown=parameter");
     let expected = json!({
-        "base64_prediction": "AAM=", "shape": [1, 2], "dtype": "uint8", "geometry": geometry(1, 2),
+        "base64_prediction": "AAM=",
+        "shape": [1, 2],
+        "dtype": "uint8",
+        "labels": ["0", "1", "2", "3"],
+        // PASCAL VOC's.
+        "palette": [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]],
+        "geometry": geometry(1, 2),
     });
     assert_eq!(answer, expected);
+    let coloured = handler(&json!({ "palette": [[1, 2, 3], [4, 5, 6]] }));
+    let answer = self::answer(&coloured, picture(2, &[0, 0]), "");
+    assert_eq!(answer["labels"], json!(["0", "1"]));
+    assert_eq!(answer["palette"], json!([[1, 2, 3], [4, 5, 6]]));
+    let bytes = ask(&coloured, &request(picture(2, &[0, 0]), "format=raw"));
+    assert_eq!(header(&bytes, "X-Labels"), None, "numbers say nothing that the bytes do not");
 }
 
 #[test]

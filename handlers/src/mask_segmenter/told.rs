@@ -1,5 +1,7 @@
 //! What every answer tells beside the mask: in JSON as members, beside other bodies as headers.
 
+use std::borrow::Cow;
+
 use mar_handler::Response;
 use mar_vision::{Geometry, Size, Window};
 use serde::Serialize;
@@ -12,13 +14,14 @@ const LABELS_IN_HEADER: usize = 2048;
 pub(super) struct Told<'a> {
     pub(super) shape: [u32; 2],
     pub(super) dtype: &'static str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(super) labels: &'a [String],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(super) palette: &'a [[u8; 3]],
+    pub(super) labels: Cow<'a, [String]>,
+    pub(super) palette: Cow<'a, [[u8; 3]]>,
     pub(super) geometry: Places,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) class: Option<u8>,
+    /// Whether the labels are names, and not only numbers.
+    #[serde(skip)]
+    pub(super) is_named: bool,
 }
 
 /// How the image became what the network saw; `docs/masks.md` has the formula.
@@ -48,7 +51,7 @@ impl Told<'_> {
         header("X-Dtype", self.dtype.to_owned());
         header("X-Geometry", ascii(&self.geometry));
         let labels = ascii(&self.labels);
-        if !self.labels.is_empty() && labels.len() <= LABELS_IN_HEADER {
+        if self.is_named && labels.len() <= LABELS_IN_HEADER {
             header("X-Labels", labels);
         }
         if let Some(class) = self.class {

@@ -35,7 +35,7 @@ pub use fast::decode_resized;
 pub use geometry::{CropRounding, Geometry, Size, Window};
 pub use image::{GrayImage8, Image8, RgbImage8};
 pub use mask::{
-    ClassArea, MaskError, Polygon, Rle, class_areas, class_shares, npy_f32, npy_u8, overlay,
+    ClassArea, MaskError, Polygon, Rle, class_areas, class_shares, npy, npy_f32, npy_u8, overlay,
     palette_png, polygons, rgb_png, rle, rles, voc_palette,
 };
 pub use pipeline::{

@@ -41,27 +41,7 @@ pub(super) fn read(file: &Bytes) -> Result<(DType, Vec<usize>, Bytes), String> {
 
 /// A tensor as a file; `None` for a type that NumPy does not have.
 pub(super) fn write(tensor: &Tensor) -> Option<Vec<u8>> {
-    let descr = descr(tensor.dtype())?;
-    let sides: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
-    let comma = if sides.len() == 1 { "," } else { "" };
-    let shape = format!("({}{comma})", sides.join(", "));
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
-    // NumPy leaves room for the first side to grow to 21 digits.
-    let room = sides.first().map_or(0, |side| 21_usize.saturating_sub(side.len()));
-    header.extend(std::iter::repeat_n(' ', room));
-    // Magic, version and length before it, a line feed behind it, all of it a multiple of 64 bytes.
-    let fixed = MAGIC.len() + 2 + 2 + 1;
-    header.extend(std::iter::repeat_n(' ', 64 - (header.len() + fixed) % 64));
-    header.push('\n');
-    let length = u16::try_from(header.len()).ok()?;
-    let data = tensor.bytes();
-    let mut file = Vec::with_capacity(fixed + header.len() + data.len());
-    file.extend_from_slice(MAGIC);
-    file.extend_from_slice(&[1, 0]);
-    file.extend_from_slice(&length.to_le_bytes());
-    file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(data);
-    Some(file)
+    mar_vision::npy(descr(tensor.dtype())?, tensor.shape(), tensor.bytes())
 }
 
 /// Type and shape of a header, which is a Python dictionary of three entries.

@@ -10,7 +10,7 @@ mod rle;
 pub use areas::{ClassArea, class_areas};
 pub use colour::{class_shares, overlay, voc_palette};
 pub use encode::{palette_png, rgb_png};
-pub use npy::{npy_f32, npy_u8};
+pub use npy::{npy, npy_f32, npy_u8};
 pub use polygons::{Polygon, polygons};
 pub use rle::{Rle, rle, rles};
 

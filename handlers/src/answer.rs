@@ -37,7 +37,9 @@ impl<'a> Scores<'a> {
         classes: impl IntoIterator<Item = (usize, f32)>,
     ) -> Result<Self> {
         let finite = |(class, score): (usize, f32)| {
-            let infinite = || failed(format!("the model's score of class {class} is {score}"));
+            let infinite = || {
+                Error::prediction_failed(format!("the model's score of class {class} is {score}"))
+            };
             if score.is_finite() { Ok((class, score)) } else { Err(infinite()) }
         };
         let classes = classes.into_iter().map(finite).collect::<Result<Vec<_>>>()?;
@@ -56,19 +58,22 @@ impl Serialize for Scores<'_> {
 /// # Errors
 /// [`ErrorCode::PredictionFailed`] where the network gave none, of another shape, or no numbers.
 pub(crate) fn scores<'a>(outputs: &'a [Tensor], handler: &str) -> Result<Cow<'a, [f32]>> {
-    let output = outputs.first().ok_or_else(|| failed("the model gave no output".into()))?;
+    let output =
+        outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))?;
     if output.shape().len() != 1 {
-        return Err(failed(format!(
+        return Err(Error::prediction_failed(format!(
             "the model's output has shape {:?} for one request; {handler} needs one score a class, [batch, classes]",
             output.shape()
         )));
     }
     let scores = floats(output).ok_or_else(|| {
         let dtype = output.dtype().name();
-        failed(format!("the model's scores are {dtype}; {handler} needs float32"))
+        Error::prediction_failed(format!("the model's scores are {dtype}; {handler} needs float32"))
     })?;
     if let Some(class) = scores.iter().position(|score| score.is_nan()) {
-        return Err(failed(format!("the model's score of class {class} is not a number")));
+        return Err(Error::prediction_failed(format!(
+            "the model's score of class {class} is not a number"
+        )));
     }
     Ok(scores)
 }
@@ -86,10 +91,6 @@ pub(crate) fn floats(tensor: &Tensor) -> Option<Cow<'_, [f32]>> {
 /// Numbers of half precision in single precision, which has all of them.
 pub(crate) fn widened<T: Copy + Into<f32>>(values: &[T]) -> Cow<'static, [f32]> {
     values.iter().map(|value| (*value).into()).collect()
-}
-
-fn failed(message: String) -> Error {
-    Error::new(ErrorCode::PredictionFailed, message)
 }
 
 /// The value of a query's parameter, where the client gave it.

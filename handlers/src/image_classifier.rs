@@ -104,12 +104,11 @@ impl Handler for ImageClassifier {
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
-        let len = batch.len();
         let epilogue = match self.own.activation {
             Activation::Softmax => Epilogue::Softmax { dim: CLASSES_DIM },
             Activation::Sigmoid | Activation::None => Epilogue::None,
         };
-        Batch::new(model.forward(batch.into_tensors(), epilogue)?, len)?.split()
+        batch.through(model, epilogue)
     }
 
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {

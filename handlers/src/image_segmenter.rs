@@ -2,8 +2,7 @@
 //! TorchServe sends them.
 
 use mar_handler::{
-    Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
-    Tensor,
+    Batch, Context, DType, Epilogue, Error, Handler, Model, Request, Response, Result, Tensor,
 };
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -47,9 +46,7 @@ impl Handler for ImageSegmenter {
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
-        let len = batch.len();
-        let epilogue = Epilogue::ArgMaxWithProbability { dim: CLASSES_DIM };
-        Batch::new(model.forward(batch.into_tensors(), epilogue)?, len)?.split()
+        batch.through(model, Epilogue::ArgMaxWithProbability { dim: CLASSES_DIM })
     }
 
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
@@ -79,15 +76,14 @@ enum Classes<'a> {
 
 impl<'a> Pixels<'a> {
     fn of(outputs: &'a [Tensor]) -> Result<Self> {
-        let failed = |message: String| Error::new(ErrorCode::PredictionFailed, message);
         let [classes, probabilities] = outputs else {
-            return Err(failed(format!(
+            return Err(Error::prediction_failed(format!(
                 "the model gave {} outputs; {NAME} needs scores of shape [batch, classes, height, width]",
                 outputs.len()
             )));
         };
         let &[_, width] = classes.shape() else {
-            return Err(failed(format!(
+            return Err(Error::prediction_failed(format!(
                 "the model's mask has shape {:?}; {NAME} needs scores of shape [batch, classes, height, width]",
                 classes.shape()
             )));
@@ -97,7 +93,7 @@ impl<'a> Pixels<'a> {
             _ => Classes::Many(classes.as_slice()?),
         };
         if probabilities.shape() != classes.shape() {
-            return Err(failed(format!(
+            return Err(Error::prediction_failed(format!(
                 "the runtime gave probabilities of shape {:?} for a mask of shape {:?}",
                 probabilities.shape(),
                 classes.shape()
@@ -146,6 +142,8 @@ impl Serialize for Row<'_> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use mar_handler::ErrorCode;
 
     use super::*;
     use crate::section::tests::context;

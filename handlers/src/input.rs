@@ -9,7 +9,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use mar_handler::{Error, Part, Request, Response, Result, Tensor};
-use mar_vision::{Pipeline, Prepared, Samples};
+use mar_vision::{DecodeError, Pipeline, Prepared, Samples};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::numbers::Nested;
@@ -37,9 +37,7 @@ pub(crate) enum Sent {
 pub(crate) fn prepared(request: &Request, pipeline: &Pipeline) -> Result<Tensor> {
     match sent(request)? {
         Sent::File(file) => {
-            let prepared = pipeline
-                .run(&file)
-                .map_err(|error| Error::invalid_input(error.to_string()).caused_by(error))?;
+            let prepared = pipeline.run(&file).map_err(unreadable)?;
             request.kept.set(prepared.geometry);
             tensor(prepared)
         }
@@ -48,6 +46,11 @@ pub(crate) fn prepared(request: &Request, pipeline: &Pipeline) -> Result<Tensor>
         }
         Sent::Numbers(Nested { shape, values }) => Tensor::from_vec(&shape, values),
     }
+}
+
+/// An image that cannot be decoded is the client's fault.
+pub(crate) fn unreadable(error: DecodeError) -> Error {
+    Error::invalid_input(error.to_string()).caused_by(error)
 }
 
 /// The image file of a request, for a handler that takes no numbers.
@@ -64,8 +67,7 @@ pub(crate) fn file(request: &Request) -> Result<Bytes> {
 }
 
 /// What a request holds: the part `data`, else `body` or one of the other names of an image, else the only
-/// part there is. It is a file's bytes,
-/// base64 of them as text, or JSON: a string of base64, numbers, or an object with either.
+/// part there is. It is a file's bytes, base64 of them as text, or JSON: a string of base64, numbers, or an object with either.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) saying what is wrong with it.

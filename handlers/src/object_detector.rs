@@ -1,7 +1,7 @@
 //! `object_detector`: an image in, the boxes that a detector of torchvision's kind found out.
 
 use mar_handler::{
-    Batch, Context, DType, Error, ErrorCode, Handler, Model, Request, Response, Result, Tensor,
+    Batch, Context, DType, Error, Handler, Model, Request, Response, Result, Tensor,
 };
 use mar_vision::{Geometry, Pipeline, PipelineConfig};
 use serde::Deserialize;
@@ -99,7 +99,7 @@ impl Handler for ObjectDetector {
                     |geometry| in_original(geometry, corners.map(f64::from)),
                 );
                 if !(corners.iter().all(|side| side.is_finite()) && score.is_finite()) {
-                    return Err(failed(format!(
+                    return Err(Error::prediction_failed(format!(
                         "the network found a box of sides {corners:?} with the score {score}"
                     )));
                 }
@@ -169,7 +169,7 @@ impl Found {
                 format!("{name} of {} {:?}", tensor.dtype().name(), tensor.shape())
             });
             let told = told.collect::<Vec<_>>().join(", ");
-            failed(format!(
+            Error::prediction_failed(format!(
                 "the network found {}; object_detector needs boxes of float32 [n, 4], labels of int64 [n] and scores of float32 [n]",
                 if told.is_empty() { "nothing" } else { &told }
             ))
@@ -211,14 +211,10 @@ fn is_threshold(value: f64) -> bool {
     (0.0..=1.0).contains(&value)
 }
 
-fn failed(message: String) -> Error {
-    Error::new(ErrorCode::PredictionFailed, message)
-}
-
 #[cfg(test)]
 mod tests {
     use half::f16;
-    use mar_handler::{Device, Epilogue, Part};
+    use mar_handler::{Device, Epilogue, ErrorCode, Part};
     use mar_vision::{RgbImage8, rgb_png};
     use serde_json::json;
 

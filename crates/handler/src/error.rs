@@ -70,6 +70,11 @@ impl Error {
         Self::new(ErrorCode::InvalidModel, message)
     }
 
+    /// The network's answer is not what this kind of model gives, and this is how.
+    pub fn prediction_failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::PredictionFailed, message)
+    }
+
     /// The same failure, remembering what caused it.
     #[must_use]
     pub fn caused_by(

@@ -31,8 +31,7 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// Whatever the model reports; it fails the batch, not the worker.
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
-        let len = batch.len();
-        Batch::new(model.forward(batch.into_tensors(), Epilogue::None)?, len)?.split()
+        batch.through(model, Epilogue::None)
     }
 
     /// One request's outputs, each without the batch dimension, to its response.

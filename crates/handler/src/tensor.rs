@@ -7,7 +7,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ndarray::{ArrayViewD, IxDyn};
 
-use crate::{Error, ErrorCode, Result};
+use crate::{Epilogue, Error, ErrorCode, Model, Result};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,6 +269,14 @@ impl Batch {
                 .collect::<Result<_>>()?
         };
         Ok(Self { tensors, len })
+    }
+
+    /// What the model answers to each request, after the epilogue.
+    ///
+    /// # Errors
+    /// Those of [`Model::forward`], and of [`Self::new`] for what it gives.
+    pub fn through(self, model: &dyn Model, epilogue: Epilogue) -> Result<Vec<Vec<Tensor>>> {
+        Self::new(model.forward(self.tensors, epilogue)?, self.len)?.split()
     }
 
     /// The stacked tensors.

@@ -19,7 +19,7 @@ use answer::Mask;
 use config::Config;
 use options::{Options, Pixels};
 
-use crate::input;
+use crate::input::{self, unreadable};
 
 /// The name that archives know it by.
 pub(crate) const NAME: &str = "mask_segmenter";
@@ -108,7 +108,7 @@ impl Handler for MaskSegmenter {
             Pixels::Original => {
                 let seen = geometry.size();
                 if [seen.height, seen.width] != [height, width] {
-                    return Err(failed(format!(
+                    return Err(Error::prediction_failed(format!(
                         "the model's mask has {height}x{width} pixels (height x width) for an input of {}x{}; size=original needs a mask of the input's size",
                         seen.height, seen.width
                     )));
@@ -147,23 +147,20 @@ impl MaskSegmenter {
     }
 }
 
-fn unreadable(error: mar_vision::DecodeError) -> Error {
-    Error::invalid_input(error.to_string()).caused_by(error)
-}
-
 /// The mask that the network gave, and its height and width.
 fn classes(outputs: &[Tensor]) -> Result<(&[u8], [u32; 2])> {
-    let mask = outputs.first().ok_or_else(|| failed("the model gave no output".into()))?;
+    let mask =
+        outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))?;
     let sides: Vec<u32> =
         mask.shape().iter().filter_map(|side| u32::try_from(*side).ok()).collect();
     let sides = <[u32; 2]>::try_from(sides).ok().filter(|_| mask.shape().len() == 2).ok_or_else(|| {
-        failed(format!(
+        Error::prediction_failed(format!(
             "the model's mask has shape {:?}; {NAME} needs scores of shape [batch, classes, height, width]",
             mask.shape()
         ))
     })?;
     if mask.dtype() != DType::U8 {
-        return Err(failed(format!(
+        return Err(Error::prediction_failed(format!(
             "the model has more than 256 classes; {NAME} gives one byte a pixel"
         )));
     }
@@ -174,9 +171,5 @@ fn classes(outputs: &[Tensor]) -> Result<(&[u8], [u32; 2])> {
 fn confidence(outputs: &[Tensor], pixels: usize) -> Result<&[f32]> {
     let values = outputs.get(1).filter(|values| values.dtype() == DType::F32);
     let values = values.map(Tensor::as_slice).transpose()?.filter(|v: &&[f32]| v.len() == pixels);
-    values.ok_or_else(|| failed("the runtime gave no confidence for each pixel".into()))
-}
-
-fn failed(message: String) -> Error {
-    Error::new(ErrorCode::PredictionFailed, message)
+    values.ok_or_else(|| Error::prediction_failed("the runtime gave no confidence for each pixel"))
 }

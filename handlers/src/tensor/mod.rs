@@ -74,9 +74,8 @@ impl Handler for TensorHandler {
     }
 
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
-        let failed = |message: String| Error::new(ErrorCode::PredictionFailed, message);
         if outputs.is_empty() || outputs.len() < self.outputs.len() {
-            return Err(failed(format!(
+            return Err(Error::prediction_failed(format!(
                 "the model gave {} outputs; the archive names {}",
                 outputs.len(),
                 if self.outputs.is_empty() { "none".into() } else { self.outputs.join(", ") }

@@ -130,6 +130,7 @@ fn what_was_received_was_answered_refused_or_abandoned() {
     assert_eq!(value(&page, "marserve_requests_refused_total", &refused), Some(1.0));
     assert_eq!(count("marserve_request_seconds_count"), Some(1.0));
     assert_eq!(count("marserve_batch_size_sum"), Some(1.0));
+    // The request that was refused was preprocessed too; whether the abandoned one was is a race.
     for (stage, least) in [("queue", 1.0), ("preprocess", 2.0), ("inference", 1.0)] {
         let labels = [M, ("stage", stage)];
         let count = value(&page, "marserve_stage_seconds_count", &labels).unwrap();

@@ -277,10 +277,10 @@ impl ModelVersion {
         let request = Arc::new(request);
         let inputs = {
             let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
-            pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await?
+            pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await
         };
         counted.timing.preprocess = arrived.elapsed();
-        let (job, pending) = Job::new(id, inputs, arrived, arrived + plan.queue_timeout());
+        let (job, pending) = Job::new(id, inputs?, arrived, arrived + plan.queue_timeout());
         slot.push(job);
         let done = self.answer(pending, plan, arrived).await?;
         counted.timing.queue = done.queue;

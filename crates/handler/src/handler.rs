@@ -25,6 +25,16 @@ pub trait Handler: Send + Sync + 'static {
     /// [`ErrorCode::InvalidInput`](crate::ErrorCode::InvalidInput) where the request is at fault.
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>>;
 
+    /// What [`Self::preprocess`] makes of a request, and what it had on the way: the last stage's tensors are
+    /// those that `preprocess` gives. A handler of images has three, under the names in [`Stage`]. Known
+    /// answers are held against them; requests that are served do not come here.
+    ///
+    /// # Errors
+    /// Those of [`Self::preprocess`].
+    fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
+        Ok(vec![Stage { name: Stage::PREPROCESS, tensors: self.preprocess(request)? }])
+    }
+
     /// A batch through the model, to the outputs of each request in it. The default is a plain forward
     /// pass, split. A handler whose requests get outputs of different sizes makes the lists itself.
     ///
@@ -46,6 +56,26 @@ pub trait Handler: Send + Sync + 'static {
     fn describe(&self) -> Map<String, Value> {
         Map::new()
     }
+}
+
+/// One step of preprocessing, with what it made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// The step's name.
+    pub name: &'static str,
+    /// What it made, without a batch dimension.
+    pub tensors: Vec<Tensor>,
+}
+
+impl Stage {
+    /// The image as it was sent, in the colour mode that is declared: `uint8`, height, width, channels.
+    pub const DECODE: &'static str = "decode";
+    /// The image in the size that the network sees: `uint8`, height, width, channels.
+    pub const RESIZE: &'static str = "resize";
+    /// What the network sees of an image.
+    pub const NORMALISE: &'static str = "normalise";
+    /// What the network sees of anything else.
+    pub const PREPROCESS: &'static str = "preprocess";
 }
 
 /// A handler under the name that archives know it by. Servers are given a list of these.

@@ -16,7 +16,7 @@ mod tensor;
 
 pub use context::Context;
 pub use error::{Error, ErrorCode, Result};
-pub use handler::{Handler, Registration};
+pub use handler::{Handler, Registration, Stage};
 pub use model::{Device, Epilogue, LoadSpec, Model, Runtime};
 pub use request::{Header, Kept, Part, Request};
 pub use response::Response;

@@ -47,6 +47,7 @@ mod limits;
 mod manifest;
 mod name;
 mod pack;
+mod samples;
 mod staging;
 
 pub use crate::archive::references::has_weights_ending;
@@ -58,4 +59,8 @@ pub use crate::manifest::{MANIFEST_NAME, Manifest, ManifestModel, RUNTIMES, is_m
 pub use crate::name::MAX_NAME_BYTES;
 pub use crate::pack::{
     ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, Packed, pack,
+};
+pub use crate::samples::{
+    Input, Known, KnownAnswer, KnownStage, KnownTensor, SAMPLES_FORMAT, SAMPLES_NAME, Sample,
+    Samples, Summary,
 };

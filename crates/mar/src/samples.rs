@@ -1,0 +1,159 @@
+//! Known answers: what a model made of some inputs where it was trained, carried along in its archive.
+//!
+//! They lie in the folder `samples/` of an archive: an index, `samples/samples.json`, which is a
+//! [`Samples`], and the files that it names. Python's server passes the folder over. A server here replays
+//! them, stage by stage, and says where the first difference is.
+//!
+//! Numbers in files are little-endian and row-major, without a header; the record beside them has their
+//! type and shape.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the index lies in an archive.
+pub const SAMPLES_NAME: &str = "samples/samples.json";
+
+/// The version of this format; an index of another is refused.
+pub const SAMPLES_FORMAT: u32 = 1;
+
+/// The index of an archive's known answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Samples {
+    /// [`SAMPLES_FORMAT`].
+    pub format: u32,
+    /// In the order in which they are replayed.
+    pub samples: Vec<Sample>,
+}
+
+/// One input and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// What it is called in reports; no two are called alike.
+    pub name: String,
+    /// What a client sends.
+    pub input: Input,
+    /// What was known of it.
+    #[serde(flatten)]
+    pub known: Known,
+}
+
+/// The body of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The file in the archive, byte for byte as it was.
+    pub file: String,
+    /// As the header has it; none where the handler tells what it is from the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// What is known of one input. What is left out is not compared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// Who found it out, with versions: `fastai 2.8.12, torch 2.11.0, Pillow 13.0.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// What preprocessing made on the way, in order. For images the stages are `decode` (`uint8`, height,
+    /// width, channels, after the change to the colour mode), `resize` (the same, of the size that the
+    /// network sees) and `normalise` (what the network sees, without the batch's dimension); for all
+    /// others there is one, `preprocess`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<KnownStage>,
+    /// What the network gave: its outputs without the batch's dimension, before any activation that is
+    /// not the network's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<Summary>,
+    /// What the client got.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<KnownAnswer>,
+}
+
+/// What one stage of preprocessing made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownStage {
+    /// `decode`, `resize`, `normalise` or `preprocess`.
+    pub stage: String,
+    /// One entry a tensor.
+    pub tensors: Vec<KnownTensor>,
+}
+
+/// A tensor: its digest, and where its size allows it a compact copy, so that a difference has figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownTensor {
+    /// The type's name in NumPy: `uint8`, `float32`, `int64`...
+    pub dtype: String,
+    /// The sides, outermost first, without the batch's.
+    pub shape: Vec<usize>,
+    /// SHA-256 of the elements' bytes, little-endian and row-major, in hexadecimal.
+    pub sha256: String,
+    /// The mean of each channel where that is known: of the last side with three of `uint8`, of the first
+    /// with three of floating point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channel_means: Vec<f64>,
+    /// The compact copy: a file of the elements, as `float16` where the tensor is of floating point, else
+    /// of the tensor's own type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
+}
+
+/// What is kept of an output of the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// The output's name, where the network names its outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// As in [`KnownTensor`].
+    pub dtype: String,
+    /// As in [`KnownTensor`].
+    pub shape: Vec<usize>,
+    /// The smallest element.
+    pub min: f64,
+    /// The largest element.
+    pub max: f64,
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation, over all elements: of the population, not of a sample.
+    pub std: f64,
+    /// Elements at places spread evenly over the tensor: with `n` of them and `size` elements the one at
+    /// `k * size / n`, rounded down, for each `k`. All elements where there are few.
+    pub values: Vec<f64>,
+}
+
+/// A body that a client got, and how near to it another is good enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownAnswer {
+    /// The parameters of the query, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<(String, String)>,
+    /// The file of the body.
+    pub file: String,
+    /// How bodies are compared: `application/json` as values, of which the known ones must be there
+    /// (members that are not known may be), everything else as bytes.
+    pub content_type: String,
+    /// How far numbers of JSON may be from the known ones.
+    #[serde(default = "KnownAnswer::default_tolerance")]
+    pub tolerance: f64,
+    /// The share of bytes that must be the known ones, for bodies that are not JSON: 1 is all of them.
+    #[serde(default = "KnownAnswer::default_agreement")]
+    pub agreement: f64,
+}
+
+impl KnownAnswer {
+    /// Probabilities to the fourth digit.
+    fn default_tolerance() -> f64 {
+        1e-4
+    }
+
+    fn default_agreement() -> f64 {
+        1.0
+    }
+}

@@ -61,6 +61,6 @@ pub use crate::pack::{
     ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, Packed, pack,
 };
 pub use crate::samples::{
-    Input, Known, KnownAnswer, KnownStage, KnownTensor, SAMPLES_FORMAT, SAMPLES_NAME, Sample,
-    Samples, Summary,
+    Input, Known, KnownAnswer, KnownStage, KnownTensor, MAX_SAMPLES, Opened, SAMPLES_FORMAT,
+    SAMPLES_NAME, Sample, Samples, Summary, read_samples,
 };

@@ -40,7 +40,7 @@ pub use mask::{
 };
 pub use pipeline::{
     ChannelOrder, ColorMode, ConfigError, Factor, IMAGENET_MEAN, IMAGENET_STD, Layout, MAX_SIDE,
-    PadMode, Parity, PerChannel, Pipeline, PipelineConfig, Prepared, ResizeMethod, SampleType,
-    Samples, Sides,
+    PadMode, Parity, PerChannel, Pipeline, PipelineConfig, Pixels, Prepared, ResizeMethod,
+    SampleType, Samples, Sides, Steps,
 };
 pub use resample::{Filter, resize};

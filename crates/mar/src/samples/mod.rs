@@ -65,6 +65,12 @@ impl Samples {
         }
     }
 
+    /// The first thing that is wrong with an index, or with the files that it names, by their sizes.
+    pub(crate) fn problem(&self, size: &dyn Fn(&str) -> Option<u64>) -> Option<String> {
+        let rules = check::rules(self).into_iter();
+        rules.chain(check::files(self, size)).next()
+    }
+
     /// The index as it stands; whether it makes sense is another question.
     fn read(bytes: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
@@ -210,11 +216,11 @@ pub struct KnownAnswer {
 
 impl KnownAnswer {
     /// Probabilities to the fourth digit.
-    fn default_tolerance() -> f64 {
+    pub(crate) fn default_tolerance() -> f64 {
         1e-4
     }
 
-    fn default_agreement() -> f64 {
+    pub(crate) fn default_agreement() -> f64 {
         1.0
     }
 }

@@ -13,7 +13,7 @@ mod golden; // reads the golden table
 mod hostile; // bombs, mutations, random bytes
 mod masks; // run lengths, polygons and files of masks against pycocotools and NumPy
 mod pipeline; // tensors against FastAI's
-mod resizing;
-mod steps; // the pixels on the way from a file to numbers // every filter against Pillow's bytes
+mod resizing; // every filter against Pillow's bytes
+mod steps; // the pixels on the way from a file to numbers
 mod truncation; // files cut short
 mod zoo; // thousands of damaged files, in a process that may take little memory

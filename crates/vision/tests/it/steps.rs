@@ -1,6 +1,6 @@
 //! What stands between an encoded image and a network's numbers, against what the Python stack has there.
 
-use mar_vision::{Exif, Parity, Pipeline, PipelineConfig, Steps};
+use mar_vision::{DecodeLimits, Exif, Parity, Pipeline, PipelineConfig, Steps};
 use serde_json::{Value, json};
 
 use crate::declared;
@@ -55,7 +55,8 @@ fn an_image_is_turned_in_the_first_where_that_is_declared() {
     let [height, width, _] = steps(&json!({}), &file).decoded.unwrap().shape;
     let turned = steps(&json!({ "exif": "apply" }), &file).decoded.unwrap();
     assert_eq!(turned.shape, [width, height, 3]);
-    let upright = mar_vision::decode_oriented(&file, &Default::default(), Exif::Apply).unwrap();
+    let upright =
+        mar_vision::decode_oriented(&file, &DecodeLimits::default(), Exif::Apply).unwrap();
     assert_eq!(turned.levels, upright.data());
 }
 

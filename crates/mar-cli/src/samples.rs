@@ -105,7 +105,7 @@ fn as_classes(sample: &mut PackSample, preprocessing: &Preprocessing, seen: &[Se
             file: add(files, format!("{}.raw", answer.file), mask.classes),
             content_type: "application/octet-stream".to_owned(),
             tolerance: answer.tolerance,
-            agreement: MASK_AGREEMENT,
+            agreement: answer.agreement.min(MASK_AGREEMENT),
         };
     }
     let tensors = known.stages.iter().flat_map(|stage| &stage.tensors);

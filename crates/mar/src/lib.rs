@@ -18,6 +18,7 @@
 //! | `max_ratio` | 200 | bytes out per byte of the archive, beyond the first 64 MiB |
 //! | name | 1024 bytes, 255 a component, 64 folders deep | not adjustable |
 //! | manifest, configuration | 1 MiB each | not adjustable |
+//! | known answers | 100 samples, an index of 4 MiB, 64 MiB a file, 512 MiB together | not adjustable |
 //!
 //! A folder's links may point inside the folder. Links in zips and tars are refused altogether.
 //!
@@ -58,9 +59,9 @@ pub use crate::limits::{Limits, RATIO_FREE_BYTES};
 pub use crate::manifest::{MANIFEST_NAME, Manifest, ManifestModel, RUNTIMES, is_model_name};
 pub use crate::name::MAX_NAME_BYTES;
 pub use crate::pack::{
-    ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, Packed, pack,
+    ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, PackSample, Packed, pack,
 };
 pub use crate::samples::{
-    Input, Known, KnownAnswer, KnownStage, KnownTensor, SAMPLES_FORMAT, SAMPLES_NAME, Sample,
-    Samples, Summary,
+    Input, Known, KnownAnswer, KnownStage, KnownTensor, MAX_SAMPLES, Opened, SAMPLES_FORMAT,
+    SAMPLES_NAME, Sample, Samples, Summary, read_samples,
 };

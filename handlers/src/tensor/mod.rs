@@ -3,7 +3,7 @@
 
 mod columns;
 mod declared;
-mod npy;
+pub(crate) mod npy;
 mod read;
 mod row;
 mod write;

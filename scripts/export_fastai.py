@@ -50,6 +50,7 @@ from typing import Any, Callable, Iterator, Protocol
 
 import fastai
 import numpy as np
+import pandas as pd
 import PIL
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,8 @@ from fastai.losses import (
     BaseLoss, BCEWithLogitsLossFlat, CrossEntropyLossFlat, DiceLoss, FocalLossFlat, LabelSmoothingCrossEntropy,
     LabelSmoothingCrossEntropyFlat,
 )
+from fastai.tabular.core import Categorify, FillMissing, ReadTabBatch, Tabular
+from fastai.tabular.learner import TabularLearner
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import (
     AffineCoordTfm, CropPad, RandomCrop, RandomResizedCrop, RandomResizedCropGPU, RandTransform, Resize,
@@ -1110,8 +1113,10 @@ class ImageLearner:
         own = self.pre.seen or (224, 224)
         made, tried = 0, 0
         while made < 21:
-            size = own if made == 0 or not free else tuple(torch.randint(40, 321, (2,), generator=generator).tolist())
-            batch = max(1, min(1 + made % 8, 500_000 // (size[0] * size[1])))
+            size = own if made == 0 or not free else tuple(torch.randint(40, 225, (2,), generator=generator).tolist())
+            batch = 1 + made % 8
+            if made != 7:  # large batches of large images take their time, and one shows as much as many
+                batch = max(1, min(batch, 100_000 // (size[0] * size[1])))
             inputs = (self.draw(generator, batch, size),)
             try:
                 self.reference(clones(inputs))
@@ -1146,16 +1151,16 @@ class ImageLearner:
             raise Refusal("the item transforms", f"they make {pixels.dtype} of an image", "leave numbers to IntToFloatTensor")
         pixels = pixels.permute(1, 2, 0).contiguous().numpy()
         self.check_size(file, image, pixels)
-        seen, known = self.tensors(loader)
+        known = self.tensors(loader)
         raw = self.raw(item)
         stages = [
-            Stage.of("decode", levels(image), None),
-            Stage.of("resize", pixels, "u8"),
-            Stage.of("normalise", known[0].numpy(), "f16"),
+            Stage("decode", [levels(image)], copies=False),
+            Stage("resize", [pixels]),
+            Stage("normalise", [known[0].numpy()]),
         ]
         with quiet(self.learn):
             predicted = self.learn.predict(item)
-        return Sample(file.name, content, stages, raw, predicted, (known,), (self.server(file, pixels, known),), (seen,))
+        return Sample(file.name, content, stages, raw, predicted, {"FastAI's": (known,), "the server's": (self.server(file, pixels, known),)})
 
     def opened(self, file: Path, content: bytes) -> tuple[Any, Any]:
         """What to give to `learn.predict`, and the image that FastAI makes of it. The path as everyone does;
@@ -1174,8 +1179,8 @@ class ImageLearner:
         if pixels.shape[:2] != want:
             raise Refusal("the item transforms", f"they make {by(pixels.shape[:2])} of {file.name} where {by(want)} was read", "report this")
 
-    def tensors(self, loader: DataLoader) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network sees, by the loader itself; and what it is before the transforms in the file."""
+    def tensors(self, loader: DataLoader) -> torch.Tensor:
+        """What the loader makes, up to the transforms that are in the file."""
         batch = loader.one_batch()
         seen = plain_tensor(batch[0] if isinstance(batch, tuple) else batch)
         made: Any = loader.create_batch([loader.do_item(0)])
@@ -1187,7 +1192,7 @@ class ImageLearner:
         known = plain_tensor(made)
         if not self.pre.baked and not torch.equal(known, seen):
             raise Refusal("the batch transforms", "they give another result each time", "leave out what is random in prediction")
-        return seen, known
+        return known
 
     def server(self, file: Path, pixels: np.ndarray, known: torch.Tensor) -> torch.Tensor:
         """What the server will make of the pixels, which must be what FastAI makes of them."""
@@ -1219,30 +1224,218 @@ def quiet(learn: Learner) -> Iterator[None]:
         yield
 
 
+# ---- learners of tables ------------------------------------------------------------------------------------
+
+
+class TableNetwork(nn.Module):
+    """The network of a table, called with those of its two inputs that have columns."""
+
+    def __init__(self, network: nn.Module, categorical: int, continuous: int, with_cont: bool):
+        super().__init__()
+        self.network = network
+        self.categorical, self.continuous, self.with_cont = categorical, continuous, with_cont
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        given = list(inputs)
+        rows = given[0].size(0)
+        cats = given.pop(0) if self.categorical else torch.zeros(rows, 0, dtype=torch.int64)
+        conts = given.pop(0) if self.continuous else torch.zeros(rows, 0)
+        return self.network(cats, conts) if self.with_cont else self.network(cats)
+
+
+class TableLearner:
+    """A learner that takes a row of a table."""
+
+    content = "table"
+    fixed = False
+    ROWS = 5  # of a CSV file that become samples
+
+    def __init__(self, learn: Learner):
+        self.learn = learn
+        self.data = learn.dls.valid_ds
+        if not isinstance(learn, TabularLearner):
+            raise Refusal(type(learn).__name__, "it predicts no rows", "export what tabular_learner made")
+        self.cats, self.conts = [str(n) for n in self.data.cat_names], [str(n) for n in self.data.cont_names]
+        self.classes: dict[str, list[Any]] = {}
+        self.fills: dict[str, float] = {}
+        self.flags: dict[str, str] = {}  # a column that says whether another was missing
+        self.means: dict[str, float] = {}
+        self.stds: dict[str, float] = {}
+        self.target: Target | None = None
+        for proc in self.data.procs.fs:
+            self.read(proc)
+        if self.target is None:
+            raise Refusal("the table", "it has no column that is predicted", "name it with y_names")
+        strange = [n for n in self.cats if n not in self.classes]
+        if strange:
+            raise Refusal(f"the column {strange[0]}", "Categorify has no categories for it", "put Categorify among the procs")
+        for transform in [*learn.dls.valid.after_item.fs, *learn.dls.valid.before_batch.fs, *learn.dls.valid.after_batch.fs]:
+            if type(transform) not in (ReadTabBatch, ToTensor) and not is_noop(transform):
+                raise Refusal(called(transform), "it changes batches of rows", "do it before training, in the table")
+        self.names = [name for name, columns in (("categorical", self.cats), ("continuous", self.conts)) if columns]
+
+    def read(self, proc: Any) -> None:
+        """One of the table's procs."""
+        kind, name = type(proc), called(proc)
+        if kind is Categorify:
+            self.classes = {str(n): list(proc.classes[n].items) for n in self.data.cat_names if n in proc.classes}
+        elif kind is FillMissing:
+            self.fills = {str(n): float(v) for n, v in proc.na_dict.items()}
+            self.flags = {f"{n}_na": n for n in self.fills} if proc.add_col else {}
+        elif kind is Normalize:
+            self.means = {str(n): float(v) for n, v in proc.means.items()}
+            self.stds = {str(n): float(v) for n, v in proc.stds.items()}
+        elif kind is Categorize:
+            self.only_one(name)
+            Loss(self.learn.loss_func).softmax((-1, 1), "one label")
+            self.target = SingleLabel(texts(proc.vocab, "the vocabulary"), is_table=True)
+        elif kind is RegressionSetup:
+            Loss(self.learn.loss_func).none()
+            self.target = Numbers(proc.c or None, is_table=True)
+        elif not is_noop(proc):
+            own = "the server has no such step for a row" if is_fastai(kind) else "it is your own code, and runs in prediction too"
+            raise Refusal(name, own, "use Categorify, FillMissing and Normalize, or do it before training, in the table")
+
+    def only_one(self, name: str) -> None:
+        if len(self.data.y_names) != 1:
+            raise Refusal(name, f"it makes labels of {len(self.data.y_names)} columns", "predict one")
+
+    def settings(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        if self.cats:
+            columns["categorical"] = [self.categorical(n) for n in self.cats]
+        if self.conts:
+            columns["continuous"] = [self.continuous(n) for n in self.conts]
+        return {"columns": columns} | self.target.settings()
+
+    def categorical(self, name: str) -> dict[str, Any]:
+        values = [self.value(name, v) for v in self.classes[name][1:]]
+        if name in self.flags and self.flags[name] in self.conts:
+            return {"name": name, "missing": self.flags[name]} | ({} if values == [False, True] else {"categories": values})
+        return {"name": name, "categories": values}
+
+    @staticmethod
+    def value(column: str, value: Any) -> Any:
+        plain = value.item() if isinstance(value, np.generic) else value
+        if not isinstance(plain, (str, bool, int, float)):
+            raise Refusal(f"the column {column}", f"its category {plain!r} is a {type(plain).__name__}", "make it text or a number before training")
+        return plain
+
+    def continuous(self, name: str) -> dict[str, Any]:
+        entry: dict[str, Any] = {"name": name}
+        if name in self.fills:
+            entry["fill"] = self.fills[name]
+        if name in self.means:
+            entry |= {"mean": self.means[name], "std": self.stds[name]}
+        return entry
+
+    def sentence(self) -> str:
+        filled = f", missing ones filled in {some(list(self.fills))}" if self.fills else ""
+        return f"{len(self.cats)} columns of categories, {len(self.conts)} of numbers{filled}{', normalised' if self.means else ''}"
+
+    # -- the network
+
+    def network(self, model: nn.Module) -> nn.Module:
+        return TableNetwork(plain_network(model), len(self.cats), len(self.conts), self.data.with_cont).eval()
+
+    def reference(self, inputs: Inputs) -> torch.Tensor:
+        network = TableNetwork(self.learn.model, len(self.cats), len(self.conts), self.data.with_cont).eval()
+        with torch.no_grad():
+            return plain_tensor(output_of(network(*inputs), "the network"))
+
+    def draw(self, generator: torch.Generator, rows: int) -> Inputs:
+        codes = [torch.randint(0, len(self.classes[n]), (rows, 1), generator=generator) for n in self.cats]
+        numbers = torch.randn(rows, len(self.conts), generator=generator) * 2
+        return (*([torch.cat(codes, dim=1)] if codes else []), *([numbers] if self.conts else []))
+
+    def trace_inputs(self, free: bool) -> Inputs:
+        return self.draw(torch.Generator().manual_seed(7), 2)
+
+    def examples(self, free: bool) -> Iterator[Inputs]:
+        generator = torch.Generator().manual_seed(11)
+        for made in range(21):
+            yield self.draw(generator, 1 + made % 8)
+
+    # -- samples
+
+    def samples(self, files: list[Path]) -> list[Sample]:
+        made = []
+        for file in files:
+            for name, content, row in self.rows(file):
+                made.append(self.sample(name, content, row))
+        return made
+
+    def rows(self, file: Path) -> Iterator[tuple[str, bytes, pd.Series]]:
+        """The rows of a file, each with the body that a client sends of it."""
+        try:
+            if file.suffix.lower() == ".csv":
+                table = pd.read_csv(file).head(self.ROWS)
+                for place in range(len(table)):
+                    row = table.iloc[place]
+                    yield f"{file.stem}-{place + 1}.json", self.body(row), row
+            else:
+                content = file.read_bytes()
+                row = json.loads(content)
+                if not isinstance(row, dict):
+                    raise ValueError("it is no object")
+                yield file.name, content, pd.Series(row, dtype=object)
+        except ValueError as error:
+            raise Failure(f"sample {file}: {error}; give a CSV file with a header, or a row as a JSON object") from error
+
+    def body(self, row: pd.Series) -> bytes:
+        """A row as a JSON object of those columns that the network is asked with."""
+        told = {}
+        for name in [*(n for n in self.cats if n not in self.flags), *self.conts]:
+            if name in row.index:
+                value = row[name].item() if isinstance(row[name], np.generic) else row[name]
+                told[name] = None if pd.isnull(value) else value
+        return as_json(told)
+
+    def sample(self, name: str, content: bytes, row: pd.Series) -> Sample:
+        lacking = [n for n in [*self.cats, *self.conts] if n not in row.index and n not in self.flags]
+        if lacking:
+            raise Failure(f"sample {name} has no column {lacking[0]!r}, and FastAI predicts no row without it")
+        try:
+            loader = self.learn.dls.test_dl(row.to_frame().T)
+            loader.dataset.conts = loader.dataset.conts.astype(np.float32)  # as in learn.predict
+            batch = loader.one_batch()
+            with quiet(self.learn):
+                raw = plain_tensor(self.learn.get_preds(dl=loader, act=lambda x: x)[0])
+                predicted = self.learn.predict(row)
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise Failure(f"sample {name}: FastAI itself does not predict it: {error}") from error
+        tensors = tuple(plain_tensor(x) for x, columns in zip(batch, (self.cats, self.conts)) if columns)
+        return Sample(name, content, [Stage("preprocess", [x[0].numpy() for x in tensors])], raw, predicted, {"FastAI's": tensors})
+
+
 # ---- known answers -----------------------------------------------------------------------------------------
 
 
 @dataclass
 class Stage:
-    """What a step of the preprocessing made, and whether a copy goes along."""
+    """What a step of the preprocessing made."""
 
     name: str
-    tensor: np.ndarray
-    copy: str | None
+    tensors: list[np.ndarray]
+    copies: bool = True
 
-    @classmethod
-    def of(cls, name: str, tensor: np.ndarray, copy: str | None) -> Stage:
-        return cls(name, np.ascontiguousarray(tensor), copy if tensor.size <= COPY_LIMIT else None)
+    def write(self, folder: Path, sample: str) -> dict[str, Any]:
+        """The entry of a record, with its copies in the folder."""
+        return {"stage": self.name, "tensors": [self.entry(place, folder, sample) for place in range(len(self.tensors))]}
 
-    def means(self) -> list[float]:
-        if self.tensor.ndim != 3:
-            return []
-        axes = (0, 1) if self.tensor.dtype == np.uint8 else (1, 2)
-        return self.tensor.mean(axis=axes, dtype=np.float64).tolist()
-
-    def copied(self) -> bytes:
-        made = self.tensor.astype("<f2") if self.copy == "f16" else self.tensor
-        return made.tobytes()
+    def entry(self, place: int, folder: Path, sample: str) -> dict[str, Any]:
+        tensor = np.ascontiguousarray(self.tensors[place])
+        digest = hashlib.sha256(tensor.tobytes()).hexdigest()
+        entry: dict[str, Any] = {"dtype": tensor.dtype.name, "shape": list(tensor.shape), "sha256": digest}
+        if tensor.ndim == 3:
+            axes = (0, 1) if tensor.dtype == np.uint8 else (1, 2)
+            entry["channel_means"] = tensor.mean(axis=axes, dtype=np.float64).tolist()
+        if self.copies and tensor.size <= COPY_LIMIT:
+            kind = {"uint8": "u8", "int64": "i64", "float32": "f16"}[tensor.dtype.name]
+            which = f".{place}" if len(self.tensors) > 1 else ""
+            entry["copy"] = f"{sample}.{self.name}{which}.{kind}"
+            (folder / entry["copy"]).write_bytes(tensor.astype("<f2").tobytes() if kind == "f16" else tensor.tobytes())
+        return entry
 
 
 @dataclass
@@ -1254,17 +1447,15 @@ class Sample:
     stages: list[Stage]
     raw: torch.Tensor  # the learner's output, with the batch's dimension
     predicted: Any
-    known: Inputs  # FastAI's tensors, as they go into the file
-    server: Inputs  # the server's
-    seen: Inputs  # FastAI's tensors as the network sees them
+    tensors: dict[str, Inputs]  # what goes into the file, by who made it
 
     def prove(self, exported: Exported, target: Target) -> str:
         """The file must lead to the same answer, from FastAI's tensors and from the server's."""
-        for whose, inputs in (("FastAI's", self.known), ("the server's", self.server)):
+        for whose, inputs in self.tensors.items():
             raw = exported.run(clones(inputs))
             difference = target.difference(raw, self.predicted)
             if difference:
-                raise Failure(f"sample {self.name}: from {whose} tensor, {difference} against learn.predict")
+                raise Failure(f"sample {self.name}: from {whose} tensors, {difference} against learn.predict")
         return f"sample {self.name}: {target.tell(self.predicted)}, as learn.predict"
 
     def write(self, folder: Path, target: Target) -> tuple[Path, Path]:
@@ -1273,18 +1464,7 @@ class Sample:
         file = folder / self.name
         if not file.exists() or file.read_bytes() != self.content:
             file.write_bytes(self.content)
-        stages = []
-        for stage in self.stages:
-            entry: dict[str, Any] = {
-                "dtype": stage.tensor.dtype.name, "shape": list(stage.tensor.shape),
-                "sha256": hashlib.sha256(stage.tensor.tobytes()).hexdigest(),
-            }
-            if stage.means():
-                entry["channel_means"] = stage.means()
-            if stage.copy:
-                entry["copy"] = f"{self.name}.{stage.name}.{stage.copy}"
-                (folder / entry["copy"]).write_bytes(stage.copied())
-            stages.append({"stage": stage.name, "tensors": [entry]})
+        stages = [stage.write(folder, self.name) for stage in self.stages]
         answers = []
         for answer in target.answers(self.predicted):
             name = f"{self.name}.{answer.suffix}"
@@ -1375,6 +1555,9 @@ def pack(mar: Path, out: Path, arguments: list[str | Path], name: str) -> str:
         done = subprocess.run([mar, "pack", *arguments, "--export-path", folder], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise Failure(f"mar pack failed: {done.stderr.strip() or done.stdout.strip()}")
+        if "makes something else at the stage" in done.stderr:
+            remedy = f"with Pillow {TESTED['PIL']} they should be equal; this is {PIL.__version__}"
+            raise Refusal("the preprocessing", f"the server does it otherwise: {done.stderr.strip()}", remedy)
         (Path(folder) / f"{name}.mar").replace(out)
     return done.stderr.strip()
 
@@ -1424,10 +1607,14 @@ def check_learner(learn: Learner) -> None:
         raise Refusal(type(learn.dls.valid).__name__, "it is a data loader of your own", "use FastAI's DataBlock or DataLoaders")
 
 
-def read_learner(learn: Learner, palette: list[list[int]] | None, bake_all: bool = False) -> ImageLearner:
+def read_learner(learn: Learner, palette: list[list[int]] | None, bake_all: bool = False) -> ImageLearner | TableLearner:
     """What kind of learner it is, with all that is to be carried over."""
     check_learner(learn)
     dataset = learn.dls.valid_ds
+    if isinstance(dataset, Tabular):
+        if palette:
+            raise Failure("--palette is for masks")
+        return TableLearner(learn)
     if not isinstance(dataset, Datasets):
         raise Refusal(type(dataset).__name__, "it is neither Datasets nor a table", "make the data with DataBlock")
     if dataset.n_inp != 1:
@@ -1455,14 +1642,13 @@ def read_palette(path: Path | None) -> list[list[int]] | None:
     return palette
 
 
-def in_torchscript(learner: Any, model: nn.Module) -> tuple[Exported, bool]:
+def in_torchscript(learner: ImageLearner | TableLearner, model: nn.Module) -> tuple[Exported, bool]:
     """The network's file; for all sizes if it can be, else for the one that the learner's images have."""
     network = learner.network(model)
-    free = not learner.fixed
     try:
         return traced(network, learner, free=True), True
     except (Failure, RuntimeError, ValueError, TypeError) as error:
-        if free:
+        if not learner.fixed:
             raise Refusal("the network", f"its trace does not hold at all sizes: {str(error).splitlines()[0]}", "give all images one size with Resize") from error
     return traced(network, learner, free=False), False
 

@@ -538,7 +538,7 @@ class Mask:
         mask = self.classes(predicted)
         raw = Answer("mask.raw", mask.tobytes(), "application/octet-stream", [("format", "raw")], agreement=AGREEMENT)
         told: dict[str, Any] = {"shape": list(mask.shape)} | ({"labels": self.labels} if self.labels else {})
-        return [raw, Answer("answer.json", as_json(told), "application/json", [("format", "base64")])]
+        return [raw, Answer("answer.json", as_json(told), "application/json")]
 
     def tell(self, predicted: Any) -> str:
         mask = self.classes(predicted)
@@ -789,7 +789,6 @@ def shrunk_by(height: int, width: int, shown_width: int, span: float) -> float:
     return d if d > 1.0 and d > 2.0 / span else 1.0
 
 
-@torch.jit.script
 def sample(x: torch.Tensor, size: list[int], mode: str, pad_mode: str, align: bool) -> torch.Tensor:
     """FastAI's `affine_coord` without a transformation: every image of a batch at another size, or at its own
     where none is given."""
@@ -805,7 +804,6 @@ def sample(x: torch.Tensor, size: list[int], mode: str, pad_mode: str, align: bo
     return F.grid_sample(x, grid.to(x.dtype), mode=mode, padding_mode=pad_mode, align_corners=align)
 
 
-@torch.jit.script
 def centre_of(x: torch.Tensor, low: float, high: float, scale: float) -> torch.Tensor:
     """The part that FastAI's RandomResizedCropGPU keeps outside training."""
     h, w = x.size(2), x.size(3)
@@ -838,9 +836,10 @@ class Resample(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.onnx.is_in_onnx_export():
             return self.at_one_size(x)
+        # scripted, because a trace keeps the branch that it saw
         if self.crop:
-            x = centre_of(x, *self.crop)
-        return sample(x, list(self.size or ()), self.mode, self.pad_mode, self.align)
+            x = torch.jit.script(centre_of)(x, *self.crop)
+        return torch.jit.script(sample)(x, list(self.size or ()), self.mode, self.pad_mode, self.align)
 
     def at_one_size(self, x: torch.Tensor) -> torch.Tensor:
         """The same with every size a constant, because ONNX has no word for the choice that depends on it."""

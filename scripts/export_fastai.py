@@ -1237,8 +1237,8 @@ class TableNetwork(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         given = list(inputs)
         rows = given[0].size(0)
-        cats = given.pop(0) if self.categorical else torch.zeros(rows, 0, dtype=torch.int64)
-        conts = given.pop(0) if self.continuous else torch.zeros(rows, 0)
+        cats = given.pop(0) if self.categorical else inputs[0].new_zeros((rows, 0), dtype=torch.int64)
+        conts = given.pop(0) if self.continuous else inputs[0].new_zeros((rows, 0), dtype=torch.float32)
         return self.network(cats, conts) if self.with_cont else self.network(cats)
 
 
@@ -1391,14 +1391,17 @@ class TableLearner:
         return as_json(told)
 
     def sample(self, name: str, content: bytes, row: pd.Series) -> Sample:
-        lacking = [n for n in [*self.cats, *self.conts] if n not in row.index and n not in self.flags]
+        wanted = [n for n in [*self.cats, *self.conts] if n not in self.flags]
+        lacking = [n for n in wanted if n not in row.index]
         if lacking:
             raise Failure(f"sample {name} has no column {lacking[0]!r}, and FastAI predicts no row without it")
+        # FastAI cannot take a row of mixed types where no column is of categories
+        row = row[wanted] if self.cats else row[wanted].astype(float)
         try:
-            loader = self.learn.dls.test_dl(row.to_frame().T)
-            loader.dataset.conts = loader.dataset.conts.astype(np.float32)  # as in learn.predict
-            batch = loader.one_batch()
             with quiet(self.learn):
+                loader = self.learn.dls.test_dl(row.to_frame().T)
+                loader.dataset.conts = loader.dataset.conts.astype(np.float32)  # as in learn.predict
+                batch = loader.one_batch()
                 raw = plain_tensor(self.learn.get_preds(dl=loader, act=lambda x: x)[0])
                 predicted = self.learn.predict(row)
         except (AssertionError, KeyError, TypeError, ValueError) as error:
@@ -1519,12 +1522,15 @@ def scalar(value: Any) -> str:
 
 
 def config_text(settings: dict[str, Any], source: str) -> str:
-    """model-config.yaml, a line a key."""
-    lines = [f"# Written by export_fastai.py from {source}: what the learner does around its network.", "# Sizes are height, width.", "handler:"]
+    """model-config.yaml, a line a key, a column and a name."""
+    lines = [f"# Written by export_fastai.py from {source}: what the learner does around its network.", "handler:"]
+    if "size" in settings or "center_crop" in settings:
+        lines.insert(1, "# Sizes are height, width.")
     for key, value in settings.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if isinstance(value, dict):
             lines.append(f"  {key}:")
-            lines += [f"    - {scalar(entry)}" for entry in value]
+            for inner, entries in value.items():
+                lines += [f"    {inner}:", *(f"      - {scalar(entry)}" for entry in entries)]
         else:
             lines.append(f"  {key}: {scalar(value)}")
     return "\n".join(lines) + "\n"

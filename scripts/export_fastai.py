@@ -305,7 +305,7 @@ class ItemTransforms:
 
 def filter_of(mode: Any) -> str:
     if int(mode) not in FILTERS:
-        raise Refusal("Resize", f"Pillow has no filter {mode}", "use one of Image.Resampling")
+        raise Refusal("Resize", f"the server has no filter {mode!r}", f"use one of {some(list(FILTERS.values()))}")
     return FILTERS[int(mode)]
 
 
@@ -342,11 +342,12 @@ class BatchTransforms:
                 raise Refusal(name, f"it divides by {t.div}, or more than once", "leave one, with a divisor above 0")
             self.is_float, self.into.divisor = True, float(t.div)
             return
-        if not self.is_float:
+        resamples = kind is RandomResizedCropGPU or isinstance(t, AffineCoordTfm) and is_fastai(kind)
+        if (kind is Normalize or resamples) and not self.is_float:
             raise Refusal(name, "it comes before IntToFloatTensor", "give it an order above 10")
         if kind is Normalize:
             self.normalize(t)
-        elif kind is RandomResizedCropGPU or isinstance(t, AffineCoordTfm) and is_fastai(kind):
+        elif resamples:
             self.resample(t)
         elif is_fastai(kind) and kind.__name__ != "Transform":
             raise Refusal(name, "it changes batches in prediction too, and neither the server nor the network's file can do it", "leave it out")
@@ -1131,7 +1132,13 @@ class ImageLearner:
     # -- samples
 
     def samples(self, files: list[Path]) -> list[Sample]:
-        return [self.sample(file) for file in files]
+        made = []
+        for file in files:
+            try:
+                made.append(self.sample(file))
+            except (OSError, RuntimeError, ValueError, LookupError) as error:
+                raise Failure(f"sample {file}: FastAI itself does not predict it: {str(error).splitlines()[0]}") from error
+        return made
 
     def sample(self, file: Path) -> Sample:
         """What FastAI makes of a file, stage by stage."""

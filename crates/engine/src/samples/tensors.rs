@@ -6,10 +6,18 @@ use mar_handler::{DType, Result, Tensor};
 use super::Compared;
 use super::numbers::{count, is_float, numbers, percent, row, short};
 
-/// How far an element may be from its copy in half precision: half a unit of its last place twice over, and
-/// what a resampling in single precision may move it by.
-fn near_copy(copy: f64) -> f64 {
-    copy.abs().max(1.0) / 1024.0 + 1e-4
+/// Whether an element may be what its copy in half precision was made of: within a unit of the copy's last
+/// place, and what a resampling in single precision may move it by.
+fn is_near(ours: f64, copy: f64) -> bool {
+    if copy.is_finite() {
+        (ours - copy).abs() <= copy.abs().max(1.0) / 1024.0 + 1e-4
+    } else if copy.is_nan() {
+        ours.is_nan()
+    } else {
+        // Too large for the copy.
+        ours.abs() >= f64::from(half::f16::MAX)
+            && ours.is_sign_positive() == copy.is_sign_positive()
+    }
 }
 
 /// How far the mean of a channel may be from the known one. It is known exactly, so that it shows a mean or a
@@ -116,7 +124,7 @@ impl Shape {
         &self,
         values: &'a [f64],
         channel: usize,
-    ) -> impl Iterator<Item = f64> + use<'a> {
+    ) -> impl Iterator<Item = f64> + Clone + use<'a> {
         let (from, step) =
             if self.is_first { (channel * self.pixels, 1) } else { (channel, self.channels) };
         values[from..].iter().step_by(step).take(self.pixels).copied()
@@ -142,7 +150,7 @@ impl Pair<'_> {
         let each = self.ours.iter().zip(self.copy).map(|(ours, copy)| (ours - copy).abs());
         let (mut largest, mut sum) = (0.0_f64, 0.0);
         for difference in each {
-            // Infinity less infinity is no difference; what else is not a number is told by the count.
+            // What is no number or infinite is told by the count.
             if difference.is_finite() {
                 largest = largest.max(difference);
                 sum += difference;
@@ -153,7 +161,8 @@ impl Pair<'_> {
 
     /// Whole numbers whose bytes differ: pixels, or tokens.
     fn of_whole_numbers(&self, known_means: &[f64], means: &[f64]) -> String {
-        let differ = self.ours.iter().zip(self.copy).filter(|(a, b)| a != b).count();
+        let differ =
+            self.ours.iter().zip(self.copy).filter(|(a, b)| a.total_cmp(b).is_ne()).count();
         let (largest, mean) = self.differences();
         let figures = format!(
             "{} of values differ, by {} at most and {} in the mean{}",
@@ -176,12 +185,8 @@ impl Pair<'_> {
     }
 
     fn of_floats(&self, known_means: &[f64], means: &[f64]) -> Compared {
-        let is_near = |(ours, copy): (&f64, &f64)| {
-            (ours - copy).abs() <= near_copy(*copy)
-                || ours == copy
-                || ours.is_nan() && copy.is_nan()
-        };
-        let outside = self.ours.iter().zip(self.copy).filter(|pair| !is_near(*pair)).count();
+        let outside =
+            self.ours.iter().zip(self.copy).filter(|(ours, copy)| !is_near(**ours, **copy)).count();
         let (largest, mean) = self.differences();
         let mut figures =
             format!("the largest difference is {}, the mean {}", short(largest), short(mean));
@@ -204,7 +209,7 @@ impl Pair<'_> {
     fn hint(&self) -> Option<String> {
         let shape = self.shape?;
         let line = |channel, of| {
-            Line::through(shape.channel(self.copy, of), shape.channel(self.ours, channel))
+            Line::through(&shape.channel(self.copy, of), &shape.channel(self.ours, channel))
         };
         let straight: Option<Vec<Line>> = (0..shape.channels).map(|c| line(c, c)).collect();
         if let Some(lines) = straight {
@@ -238,8 +243,8 @@ struct Line {
 impl Line {
     /// The line through all pairs; `None` where they lie on none.
     fn through(
-        x: impl Iterator<Item = f64> + Clone,
-        y: impl Iterator<Item = f64> + Clone,
+        x: &(impl Iterator<Item = f64> + Clone),
+        y: &(impl Iterator<Item = f64> + Clone),
     ) -> Option<Self> {
         /// The least correlation of what is the same but for rounding.
         const STRAIGHT: f64 = 0.999_99;

@@ -52,6 +52,8 @@ mod recovery;
 mod registration;
 /// SageMaker's paths, and how they choose a model.
 mod sagemaker;
+/// Known answers: replayed by `marserve check`, and when a model is loaded.
+mod samples;
 /// How workers come and go, and where they run.
 mod scaling;
 /// What is written down of the models, and how they come back.

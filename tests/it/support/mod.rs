@@ -2,5 +2,6 @@
 
 pub(crate) mod fake;
 pub(crate) mod http;
+pub(crate) mod picture;
 pub(crate) mod server;
 pub(crate) mod store;

@@ -261,7 +261,8 @@ impl Line {
             yy += y * y;
         }
         let slope = xy / xx;
-        let is_straight = slope > 0.0 && xy / (xx * yy).sqrt() > STRAIGHT;
+        // Two points always lie on a line.
+        let is_straight = n > 2.0 && slope > 0.0 && xy / (xx * yy).sqrt() > STRAIGHT;
         is_straight.then_some(Self { slope, offset: mean_y - slope * mean_x })
     }
 }

@@ -191,7 +191,7 @@ fn whole_numbers_are_what_they_were() {
 
 // Answers.
 
-fn answer_of(content_type: &str, known: &[u8], ours: Response) -> Compared {
+fn answer_of(content_type: &str, known: &[u8], ours: &Response) -> Compared {
     let known_answer = KnownAnswer {
         query: Vec::new(),
         file: String::new(),
@@ -199,12 +199,12 @@ fn answer_of(content_type: &str, known: &[u8], ours: Response) -> Compared {
         tolerance: 1e-4,
         agreement: 0.75,
     };
-    answer::compare(&known_answer, known, &ours)
+    answer::compare(&known_answer, known, ours)
 }
 
 fn values(known: &Value, ours: &Value) -> Compared {
     let known = known.to_string();
-    answer_of("application/json; charset=utf-8", known.as_bytes(), Response::json(ours).unwrap())
+    answer_of("application/json; charset=utf-8", known.as_bytes(), &Response::json(ours).unwrap())
 }
 
 #[test]
@@ -243,15 +243,15 @@ fn a_rank_is_kept_and_other_members_come_as_they_like() {
 #[test]
 fn bodies_that_are_no_json_agree_in_a_share_of_their_bytes() {
     let of = |ours: &'static [u8]| {
-        answer_of("application/octet-stream", b"abcd", Response::bytes("x", ours))
+        answer_of("application/octet-stream", b"abcd", &Response::bytes("x", ours))
     };
     assert_eq!(of(b"abcd").unwrap(), "equal, byte for byte");
     assert_eq!(of(b"abcx").unwrap(), "1 of 4 bytes differ, 25 %");
     assert!(of(b"abxx").unwrap_err().ends_with("0.75 of them must be the known ones"));
     assert_eq!(of(b"abc").unwrap_err(), "3 bytes where 4 were known");
     let failed = Response { status: 500, ..Response::bytes("x", &b"abcd"[..]) };
-    assert!(answer_of("x/y", b"abcd", failed).unwrap_err().contains("status 500"));
-    let text = answer_of("application/json", b"{}", Response::bytes("x", &b"{"[..])).unwrap_err();
+    assert!(answer_of("x/y", b"abcd", &failed).unwrap_err().contains("status 500"));
+    let text = answer_of("application/json", b"{}", &Response::bytes("x", &b"{"[..])).unwrap_err();
     assert!(text.starts_with("the answer is no JSON"), "{text}");
 }
 

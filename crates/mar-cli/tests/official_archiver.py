@@ -47,6 +47,7 @@ CASES = [
     ("C++ worker, built in", ["--runtime", "LSP", "--handler", "TorchScriptHandler"]),
     ("force over an archive", [*FULL, "--force"]),
     ("abbreviated flags", "--handl base_handler --serial weights.pt --req requirements.txt".split()),
+    ("the shortest flag that is unique there", "--handler base_handler --s weights.pt".split()),
     ("long version and equals signs", ["--handler=base_handler", "--version=2.0-rc1"]),
     ("empty optional flags",
      ["--handler", "base_handler", "--extra-files", "", "--serialized-file", ""]),

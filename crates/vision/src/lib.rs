@@ -30,6 +30,7 @@ mod resample;
 
 pub use decode::{
     DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Exif, Format, decode, decode_oriented,
+    png_classes,
 };
 pub use fast::decode_resized;
 pub use geometry::{CropRounding, Geometry, Size, Window};

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::archive::Digest;
-use crate::pack::plan::{Plan, base_name};
+use crate::pack::plan::{Content, Plan, base_name};
 use crate::samples::{FOLDER, MAX_FILE_BYTES, MAX_INDEX_BYTES};
 use crate::{Error, Input, Known, KnownAnswer, SAMPLES_FORMAT, SAMPLES_NAME, Sample, Samples};
 
@@ -121,6 +121,9 @@ impl PackSample {
 /// Adds samples to what is packed: an index, and a numbered folder for the files of each.
 pub(super) fn add(plan: &mut Plan, samples: &[PackSample]) -> Result<(), Error> {
     if samples.is_empty() {
+        let problem = among_extra_files(plan);
+        plan.warnings
+            .extend(problem.map(|what| format!("known answers: {what}; none are replayed")));
         return Ok(());
     }
     if let Some(name) = plan.files.keys().find(|name| name.to_lowercase().starts_with(FOLDER)) {
@@ -149,6 +152,16 @@ pub(super) fn add(plan: &mut Plan, samples: &[PackSample]) -> Result<(), Error> 
     }
     plan.add_made(SAMPLES_NAME.to_owned(), text.into_bytes());
     Ok(())
+}
+
+/// What is wrong with an index that is packed like any other file, as that of an archive which was unpacked.
+fn among_extra_files(plan: &Plan) -> Option<String> {
+    let Content::File(path) = &plan.files.get(SAMPLES_NAME)?.content else { return None };
+    let parsed = contents("index", path).and_then(|bytes| Samples::parse_at(&bytes, path));
+    match parsed {
+        Ok(index) => index.problem(&|file| plan.files.get(file).map(|planned| planned.size)),
+        Err(error) => Some(error.one_line()),
+    }
 }
 
 /// A sample whose files lie in `folder`. The input keeps its name; what else has that name gets another.

@@ -207,3 +207,174 @@ fn word(text: &str) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::samples::SAMPLES_FORMAT;
+
+    const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn sample() -> Value {
+        json!({
+            "name": "a.jpg",
+            "input": { "file": "samples/1/a.jpg", "sha256": DIGEST },
+            "made_by": "someone",
+            "stages": [{
+                "stage": "normalise",
+                "tensors": [{
+                    "dtype": "float32", "shape": [3, 2, 2], "sha256": DIGEST,
+                    "channel_means": [0.5, 0.25, 1.0], "copy": "samples/1/normalise.f16"
+                }]
+            }],
+            "output": [{
+                "dtype": "float32", "shape": [2], "min": 0, "max": 1, "mean": 0.5, "std": 0.5,
+                "values": [0, 1]
+            }],
+            "answers": [{ "file": "samples/1/a.json", "content_type": "application/json" }]
+        })
+    }
+
+    /// What is said of an index with this sample, once something was put in its place.
+    fn said(place: &str, value: Value) -> String {
+        let mut sample = sample();
+        *sample.pointer_mut(place).unwrap() = value;
+        parse(&json!({ "format": SAMPLES_FORMAT, "samples": [sample] })).unwrap_err()
+    }
+
+    fn parse(index: &Value) -> Result<Samples, String> {
+        let text = serde_json::to_vec(index).unwrap();
+        Samples::parse(&text).map_err(|error| error.one_line())
+    }
+
+    #[test]
+    fn a_good_index_is_read_with_its_defaults() {
+        let index = parse(&json!({ "format": 1, "samples": [sample()] })).unwrap();
+        let answer = &index.samples[0].known.answers[0];
+        assert_eq!((answer.tolerance, answer.agreement), (1e-4, 1.0));
+        assert_eq!(index.samples[0].known.stages[0].tensors[0].shape, [3, 2, 2]);
+        assert_eq!(parse(&serde_json::to_value(&index).unwrap()), Ok(index));
+        assert!(parse(&json!({ "format": 1, "samples": [] })).unwrap().samples.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_the_sample_and_the_place() {
+        for (place, value, words) in [
+            ("/name", json!(""), &["its name is empty"][..]),
+            ("/name", json!("a\u{1b}[2J"), &["its name holds a control character"]),
+            ("/input/file", json!("samples/../a"), &["\"a.jpg\"", "leads out of the archive"]),
+            ("/input/file", json!("/etc/passwd"), &["absolute path"]),
+            ("/input/file", json!("weights.pt"), &["none of samples/"]),
+            ("/input/file", json!("samples/Samples.json"), &["none of samples/"]),
+            ("/answers/0/file", json!("samples\\a"), &["backslash"]),
+            ("/stages/0/tensors/0/copy", json!("../a"), &["leads out"]),
+            ("/input/sha256", json!("abc"), &["digest of the input", "64 hexadecimal"]),
+            ("/input/sha256", json!(DIGEST.to_uppercase()), &["lower case"]),
+            (
+                "/stages/0/tensors/0/sha256",
+                json!("zz"),
+                &["stage \"normalise\", tensor 0", "digest"],
+            ),
+            (
+                "/stages/0/tensors/0/dtype",
+                json!("complex64"),
+                &["no type \"complex64\"", "bfloat16"],
+            ),
+            ("/stages/0/tensors/0/shape", json!([u64::MAX, 2]), &["of no tensor"]),
+            ("/stages/0/tensors/0/shape", json!([0, u64::MAX, 2]), &["of no tensor"]),
+            ("/stages/0/tensors/0/shape", json!(vec![1; 65]), &["of no tensor"]),
+            ("/stages/0/stage", json!(""), &["its name is empty"]),
+            ("/output/0/shape", json!([1]), &["output 0", "2 values are kept of 1"]),
+            ("/output/0/dtype", json!("text"), &["output 0", "no type"]),
+            ("/answers/0/content_type", json!("a\nb"), &["samples/1/a.json", "control"]),
+        ] {
+            let text = said(place, value);
+            assert!(words.iter().all(|word| text.contains(word)), "{place}: {text}");
+            assert!(text.starts_with("samples/samples.json: known answers: sample"), "{text}");
+        }
+    }
+
+    #[test]
+    fn tolerances_are_numbers_and_agreements_are_shares() {
+        for (key, value) in [("tolerance", -1e-9), ("agreement", 1.1), ("agreement", -0.1)] {
+            let mut answer = sample()["answers"][0].clone();
+            answer[key] = json!(value);
+            let text = said("/answers/0", answer);
+            assert!(text.contains(&format!("{key} is {value}; it takes")), "{text}");
+        }
+        let answer = KnownAnswer {
+            query: Vec::new(),
+            file: "samples/a".into(),
+            content_type: "text/plain".into(),
+            tolerance: f64::INFINITY,
+            agreement: 1.0,
+        };
+        assert!(answer_rule(&answer).is_err());
+        assert!(
+            answer_rule(&KnownAnswer { tolerance: 0.0, agreement: f64::NAN, ..answer }).is_err()
+        );
+    }
+
+    #[test]
+    fn other_formats_other_members_and_other_things_are_no_index() {
+        for (index, words) in [
+            (json!({ "format": 2, "things": [] }), "of format 2, and 1 is read here"),
+            (json!({ "samples": [] }), "missing field `format`"),
+            (json!([1]), "is no index of known answers"),
+            (json!({ "format": 1, "samples": [], "more": 1 }), "unknown field `more`"),
+            (json!({ "format": 1, "samples": [{ "name": "a" }] }), "missing field `input`"),
+        ] {
+            let text = parse(&index).unwrap_err();
+            assert!(text.contains(words), "{text}");
+        }
+        let mut sample = sample();
+        sample["anwsers"] = json!([]);
+        let text = parse(&json!({ "format": 1, "samples": [sample] })).unwrap_err();
+        assert!(text.contains("unknown field `anwsers`"), "{text}");
+        let long = vec![b' '; 4 << 20 | 1];
+        assert!(Samples::parse(&long).unwrap_err().to_string().contains("over 4194304 bytes"));
+    }
+
+    #[test]
+    fn two_samples_of_one_name_and_two_stages_of_one_name_are_refused() {
+        let index = json!({ "format": 1, "samples": [sample(), sample()] });
+        assert!(parse(&index).unwrap_err().contains("there is another of that name"));
+        let stage = sample()["stages"][0].clone();
+        let text = said("/stages", json!([stage, stage]));
+        assert!(text.contains("the stage \"normalise\" is there twice"), "{text}");
+        let many: Vec<_> = (0..101)
+            .map(|number| {
+                let mut sample = sample();
+                sample["name"] = json!(number.to_string());
+                sample
+            })
+            .collect();
+        let text = parse(&json!({ "format": 1, "samples": many })).unwrap_err();
+        assert!(text.contains("101 samples; an archive may have 100"), "{text}");
+    }
+
+    #[test]
+    fn files_must_be_there_and_of_the_size_that_is_known() {
+        let index = parse(&json!({ "format": 1, "samples": [sample()] })).unwrap();
+        let check = |copy: Option<u64>, rest: u64| {
+            let size = |file: &str| if file.ends_with("f16") { copy } else { Some(rest) };
+            files(&index, &size).join("; ")
+        };
+        // Twelve numbers of two bytes.
+        assert_eq!(check(Some(24), 9), "");
+        assert!(
+            check(Some(48), 9)
+                .contains("normalise.f16 has 48 bytes, and its shape and type make 24")
+        );
+        assert!(check(None, 9).contains("normalise.f16 is not in the archive"));
+        assert!(check(Some(24), MAX_FILE_BYTES + 1).contains("more than 67108864"));
+        let mut many = index.clone();
+        let first = many.samples[0].known.answers[0].clone();
+        let answer = |number| KnownAnswer { file: format!("samples/{number}"), ..first.clone() };
+        many.samples[0].known.answers = (0..8).map(answer).collect();
+        let size = |file: &str| Some(if file.ends_with("f16") { 24 } else { MAX_FILE_BYTES });
+        assert!(files(&many, &size).join("; ").contains("all files together have"));
+    }
+}

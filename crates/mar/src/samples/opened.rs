@@ -175,3 +175,94 @@ fn inside(root: &Path, file: &str) -> Result<PathBuf, Error> {
     }
     Err(Error::samples(root, format!("{file} is a link that leads out of the folder")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An unpacked archive with one sample, whose index is changed.
+    fn unpacked(change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("samples/1")).unwrap();
+        fs::write(folder.path().join("samples/1/in.json"), "[1]").unwrap();
+        fs::write(folder.path().join("samples/1/out.json"), "[2]").unwrap();
+        let mut index = json!({ "format": 1, "samples": [{
+            "name": "in.json",
+            "input": { "file": "samples/1/in.json", "sha256": Digest::of(b"[1]").to_string() },
+            "answers": [{ "file": "samples/1/out.json", "content_type": "application/json" }]
+        }] });
+        change(&mut index);
+        fs::write(folder.path().join(SAMPLES_NAME), index.to_string()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_folder_without_an_index_has_no_samples() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read_samples(folder.path()).unwrap().is_none());
+        assert!(read_samples(&folder.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn files_are_read_that_the_index_names_and_no_others() {
+        let folder = unpacked(|_| ());
+        fs::write(folder.path().join("samples/1/other"), "x").unwrap();
+        let opened = read_samples(folder.path()).unwrap().unwrap();
+        assert_eq!(opened.input(&opened.samples().samples[0]).unwrap(), b"[1]");
+        assert_eq!(opened.read("samples/1/out.json").unwrap(), b"[2]");
+        for file in ["samples/1/other", "../x", "MAR-INF/MANIFEST.json"] {
+            let error = opened.read(file).unwrap_err().to_string();
+            assert!(error.contains("the index names no file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_input_that_changed_is_not_the_one_whose_answers_are_known() {
+        let folder = unpacked(|_| ());
+        let opened = read_samples(folder.path()).unwrap().unwrap();
+        fs::write(folder.path().join("samples/1/in.json"), "[3]").unwrap();
+        let error = opened.input(&opened.samples().samples[0]).unwrap_err().to_string();
+        assert!(error.contains("is not the file whose answers are known"), "{error}");
+    }
+
+    #[test]
+    fn links_folders_and_what_is_missing_are_refused() {
+        let folder = unpacked(|_| ());
+        let answer = folder.path().join("samples/1/out.json");
+        let refused = || read_samples(folder.path()).unwrap_err().to_string();
+        fs::remove_file(&answer).unwrap();
+        assert!(refused().contains("out.json is not in the archive"));
+        fs::create_dir(&answer).unwrap();
+        assert!(refused().contains("out.json is not in the archive"));
+        fs::remove_dir(&answer).unwrap();
+        symlink("/etc/passwd", &answer).unwrap();
+        assert!(refused().contains("out.json is not in the archive"));
+        fs::remove_file(&answer).unwrap();
+        symlink("in.json", &answer).unwrap();
+        assert!(read_samples(folder.path()).unwrap().is_some(), "it stays inside");
+    }
+
+    #[test]
+    fn an_index_that_is_too_long_or_a_link_is_not_read() {
+        let folder = unpacked(|_| ());
+        let index = folder.path().join(SAMPLES_NAME);
+        let refused = || read_samples(folder.path()).unwrap_err().to_string();
+        File::options().write(true).open(&index).unwrap().set_len(MAX_INDEX_BYTES + 1).unwrap();
+        assert!(refused().contains("samples.json has more than 4194304 bytes"));
+        fs::remove_file(&index).unwrap();
+        symlink("/etc/passwd", &index).unwrap();
+        assert!(refused().contains("a link that leads out of the folder"));
+    }
+
+    #[test]
+    fn an_index_that_makes_no_sense_is_an_error_with_its_place() {
+        let folder = unpacked(|index| index["samples"][0]["name"] = json!(""));
+        let error = read_samples(folder.path()).unwrap_err();
+        assert!(matches!(error, Error::Samples { .. }));
+        assert!(error.to_string().contains("its name is empty"), "{error}");
+    }
+}

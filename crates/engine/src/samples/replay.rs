@@ -253,7 +253,7 @@ impl Going<'_> {
         let made: Result<Response, Failed> =
             caught("postprocess", || self.replay.handler.postprocess(outputs, request));
         let compared = match made {
-            Ok(response) => answer::compare(known, &body, &response),
+            Ok(response) => answer::compare(known, &body, &response, self.replay.model.device()),
             Err(failed) => Err(failed.error.message().to_owned()),
         };
         let compared =

@@ -199,7 +199,7 @@ fn answer_of(content_type: &str, known: &[u8], ours: &Response) -> Compared {
         tolerance: 1e-4,
         agreement: 0.75,
     };
-    answer::compare(&known_answer, known, ours)
+    answer::compare(&known_answer, known, ours, Device::Cpu)
 }
 
 fn values(known: &Value, ours: &Value) -> Compared {
@@ -253,6 +253,36 @@ fn bodies_that_are_no_json_agree_in_a_share_of_their_bytes() {
     assert!(answer_of("x/y", b"abcd", &failed).unwrap_err().contains("status 500"));
     let text = answer_of("application/json", b"{}", &Response::bytes("x", &b"{"[..])).unwrap_err();
     assert!(text.starts_with("the answer is no JSON"), "{text}");
+}
+
+#[test]
+fn answers_of_cuda_may_be_as_far_as_its_arithmetic_makes_them() {
+    let known = |content_type: &str| KnownAnswer {
+        query: Vec::new(),
+        file: String::new(),
+        content_type: content_type.into(),
+        tolerance: 1e-4,
+        agreement: 1.0,
+    };
+    let number = |value: f64, device| {
+        let ours = Response::json(&json!({"cat": value, "dog": 200.0})).unwrap();
+        let body = br#"{"cat": 0.5, "dog": 200.0}"#;
+        answer::compare(&known("application/json"), body, &ours, device)
+    };
+    assert!(number(0.505, Device::Cpu).is_err());
+    number(0.505, Device::Cuda(0)).unwrap();
+    assert!(number(0.52, Device::Cuda(0)).is_err());
+    let class = Response::json(&json!([200])).unwrap();
+    let wrong = answer::compare(&known("application/json"), b"[199]", &class, Device::Cuda(0));
+    assert_eq!(wrong.unwrap_err(), "/0: 200 where 199 was known, and 1.00e-4 is allowed");
+    let mask = |wrong: usize, device| {
+        let mut bytes = vec![7_u8; 2000];
+        bytes[..wrong].fill(8);
+        answer::compare(&known("x/y"), &[7; 2000], &Response::bytes("x/y", bytes), device)
+    };
+    assert!(mask(1, Device::Cpu).is_err());
+    mask(2, Device::Cuda(0)).unwrap();
+    assert!(mask(3, Device::Cuda(0)).is_err());
 }
 
 // Replays.

@@ -271,6 +271,8 @@ fn pixels(size: [usize; 2], seen: &[Seen]) -> Result<Option<&'static str>> {
         (true, true) => Ok(None),
         (true, false) => Ok(Some("network")),
         (false, true) => Ok(Some("original")),
+        // The fast tier never has the image in its own size. What is no size of its is told by a check.
+        (false, false) if image.is_none() && network.is_some() => Ok(Some("original")),
         (false, false) => {
             let sides = |of: Option<[usize; 2]>| {
                 of.map_or("unknown".to_owned(), |[height, width]| format!("{height}x{width}"))
@@ -384,6 +386,9 @@ mod tests {
         let error = preprocessing.mask(&other, &seen).unwrap().unwrap_err().to_string();
         assert!(error.contains("2x2") && error.contains("4x6") && error.contains("2x3"), "{error}");
         assert!(preprocessing.mask(b"{}", &seen).is_none());
+        let fast = &seen[1..];
+        let answer = preprocessing.mask(&other, fast).unwrap().unwrap();
+        assert_eq!(answer.query, [pair("format", "raw"), pair("size", "original")]);
         let numbers = super::tests::preprocessing("tensor", &json!({})).unwrap();
         assert!(numbers.mask(&other, &seen).is_none());
     }

@@ -97,8 +97,10 @@ struct Going<'a> {
 }
 
 impl Going<'_> {
-    fn note(&mut self, stage: &str, verdict: StageVerdict, figures: impl Into<String>) {
-        self.stages.push(StageReport { stage: stage.into(), verdict, figures: figures.into() });
+    fn note(&mut self, stage: &str, verdict: StageVerdict, figures: impl AsRef<str>) {
+        // In one line, whatever names and messages hold.
+        let figures = figures.as_ref().replace(char::is_control, " ");
+        self.stages.push(StageReport { stage: stage.into(), verdict, figures });
     }
 
     fn compared(&mut self, stage: &str, compared: Compared) {

@@ -93,7 +93,7 @@ fn a_wrong_mean_or_std_is_named_and_so_is_another_order_of_channels() {
     let wrong = changed(|index, value| if index < 4 { 2.0 * value + 0.25 } else { value - 1.0 });
     let wrong = wrong.unwrap_err();
     assert!(wrong.contains("mean, std or scale differ"), "{wrong}");
-    assert!(wrong.ends_with("2 x + 0.25, 1 x - 1"), "{wrong}");
+    assert!(wrong.ends_with("channel 0 is 2 x + 0.25, channel 1 is x - 1"), "{wrong}");
     let wrong = changed(|index, _| PIXELS[(index + 4) % 8]).unwrap_err();
     assert!(wrong.ends_with("the channels are in the other order"), "{wrong}");
     // Neither, where the pixels are others.

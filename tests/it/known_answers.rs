@@ -43,14 +43,12 @@ fn checked(archive: &Path) -> Checked {
 /// Each fault in a copy of an archive without one; what is found out is told on the way.
 fn every_fault_is_named(archive: &Path) {
     let checked_good = checked(archive);
-    println!("{checked_good:#?}");
     assert!(checked_good.first_difference().is_none(), "{checked_good:?}");
     let within = tempfile::tempdir().unwrap();
     for fault in Fault::ALL {
         let first = checked(&fault.in_copy_of(archive, within.path())).first_difference();
         let first =
             first.unwrap_or_else(|| panic!("{fault:?} in {} is not seen", archive.display()));
-        println!("{fault:?}: {first}");
         assert_eq!(first.stage, fault.stage(), "{fault:?} in {}: {first}", archive.display());
     }
 }

@@ -38,8 +38,7 @@ pub(super) fn compare(
         "the known members are there".into()
     } else {
         format!(
-            "the known members are there; the largest difference of {} numbers is {}",
-            json.numbers,
+            "the known members are there; their numbers differ by {} at most",
             short(json.largest)
         )
     })

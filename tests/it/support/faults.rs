@@ -58,8 +58,12 @@ impl Fault {
     fn change(self, handler: &mut Map<String, Value>) {
         match self {
             Self::WrongMean => {
-                let mean = handler["mean"][1].as_f64().unwrap();
-                handler["mean"][1] = json!(mean + 0.001);
+                // One number for all channels, or one a channel.
+                let mean = match &mut handler["mean"] {
+                    Value::Array(channels) => &mut channels[1],
+                    all => all,
+                };
+                *mean = json!(mean.as_f64().unwrap() + 0.001);
             }
             Self::SwappedChannels => {
                 let is_bgr = handler.get("channel_order").is_some_and(|order| order == "bgr");

@@ -136,7 +136,8 @@ impl Json {
         Ok(())
     }
 
-    /// What is not known may be there. What is known is there, and in the known order where that is a rank.
+    /// What is known is there, and in the known order where that is a rank. What is not known may be there,
+    /// unless the known members are numbers alone: one more of those is one more label.
     fn objects(
         &mut self,
         known: &Map<String, Value>,
@@ -153,6 +154,12 @@ impl Json {
                 ));
             };
             self.below(at, name, known, ours)?;
+        }
+        if known.values().all(Value::is_number)
+            && let Some((name, value)) = ours.iter().find(|(name, _)| !known.contains_key(*name))
+        {
+            let value = brief(value);
+            return Err(format!("{}: \"{name}\": {value}, which was not known", shown(at)));
         }
         let Some(ranked) = rank(known) else { return Ok(()) };
         let order: Vec<(&String, f64)> =

@@ -241,6 +241,18 @@ fn a_rank_is_kept_and_other_members_come_as_they_like() {
 }
 
 #[test]
+fn one_more_number_among_numbers_is_one_more_label() {
+    for known in [json!({ "cat": 0.9, "dog": 0.6 }), json!({})] {
+        let mut ours = known.clone();
+        assert!(values(&known, &ours).is_ok());
+        ours["cow"] = json!(0.5);
+        let figures = values(&known, &ours).unwrap_err();
+        assert!(figures.contains("\"cow\": 0.5, which was not known"), "{figures}");
+    }
+    assert!(values(&json!({ "a": [1] }), &json!({ "a": [1], "took": 3 })).is_ok());
+}
+
+#[test]
 fn bodies_that_are_no_json_agree_in_a_share_of_their_bytes() {
     let of = |ours: &'static [u8]| {
         answer_of("application/octet-stream", b"abcd", &Response::bytes("x", ours))

@@ -19,10 +19,10 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
+from fastai.collab import CollabDataLoaders, collab_learner
 from fastai.tabular.all import (
     Categorify, EncodedMultiCategorize, FillMissing, TabularDataLoaders, TabularProc, TransformBlock, tabular_learner,
 )
-from fastai.collab import CollabDataLoaders, collab_learner
 from fastai.vision.all import (
     BCELossFlat, BCEWithLogitsLossFlat, Brightness, Callback, CategoryBlock, CrossEntropyLossFlat, CropPad,
     DataBlock, DiceLoss, FlipItem, FocalLossFlat, ImageBlock, IntToFloatTensor, L1LossFlat, LabelSmoothingCrossEntropyFlat, Learner,
@@ -71,10 +71,14 @@ def plane(path):
 
 
 def network(outputs=2, channels=3):
-    return nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs))
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs),
+    )
 
 
-def learner(blocks=(ImageBlock, CategoryBlock), get_y=letter, item=Resize(32), batch=None, loss=None, model=None, batch_size=2, **block):
+def learner(blocks=(ImageBlock, CategoryBlock), get_y=letter, item="", batch=None, loss=None, model=None, batch_size=2, **block):
+    """An untrained learner; its images become 32x32 unless `item` says otherwise."""
+    item = Resize(32) if item == "" else item
     data = DataBlock(blocks, get_items=get_image_files, get_y=get_y, item_tfms=item, batch_tfms=batch, **block)
     with contextlib.redirect_stdout(io.StringIO()):
         loaders = data.dataloaders(PICTURES, bs=batch_size, num_workers=0)
@@ -281,7 +285,10 @@ class Refuses(unittest.TestCase):
                 self.refused(learner(blocks, get_y, loss=loss), name, why)
 
     def test_names_of_classes(self):
-        self.refused(learner((ImageBlock, CategoryBlock(vocab=["a", "b", 1, "1"], sort=False))), "the vocabulary", "1 stands there more than once")
+        self.refused(
+            learner((ImageBlock, CategoryBlock(vocab=["a", "b", 1, "1"], sort=False))), "the vocabulary",
+            "1 stands there more than once",
+        )
         masks = (ImageBlock, MaskBlock(np.array(["void", "road", "void"])))
         self.refused(learner(masks, plane, loss=CrossEntropyLossFlat(axis=1)), "the codes of the mask", "void")
 
@@ -310,9 +317,11 @@ class Refuses(unittest.TestCase):
 
     def test_a_unet_with_a_layer_of_its_own(self):
         masks = learner((ImageBlock, MaskBlock(["no", "yes"])), plane, loss=CrossEntropyLossFlat(axis=1))
-        body = lambda pretrained=False: nn.Sequential(  # noqa: E731 - unet_learner takes a function
-            nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2),
-        )
+
+        def body(pretrained=False):
+            head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
+            return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1), *head)
+
         made = unet_learner(masks.dls, body, n_out=2, pretrained=False, normalize=False, loss_func=CrossEntropyLossFlat(axis=1))
         made.model.layers.insert(len(made.model.layers) - 1, nn.Softmax(dim=1))
         with self.assertRaisesRegex(Refusal, "cannot carry over Softmax: "):
@@ -367,7 +376,9 @@ class Tables(unittest.TestCase):
             (self.table([Categorify, FillMissing], ["day"], ["age"]), "the column day", "Timestamp"),
         ]
         flags = TransformBlock(type_tfms=EncodedMultiCategorize(vocab=["kids", "z"]))
-        cases.append((self.table([Categorify, FillMissing], ["work"], ["age"], ["kids", "z"], y_block=flags), "EncodedMultiCategorize", ""))
+        cases.append(
+            (self.table([Categorify, FillMissing], ["work"], ["age"], ["kids", "z"], y_block=flags), "EncodedMultiCategorize", ""),
+        )
         for learn, name, why in cases:
             with self.subTest(name), self.assertRaises(Refusal) as caught:
                 settings(learn)
@@ -397,7 +408,8 @@ class Config(unittest.TestCase):
 
     def test_scalars(self):
         for value, text in (
-            ("road", "road"), ("golden retriever", "golden retriever"), ("no", '"no"'), ("Null", '"Null"'), ("1e3", '"1e3"'), (" Private", '" Private"'),
+            ("road", "road"), ("golden retriever", "golden retriever"), ("no", '"no"'), ("Null", '"Null"'), ("1e3", '"1e3"'),
+            (" Private", '" Private"'),
             ("a: b", '"a: b"'), ("<50k", '"<50k"'), ("été", '"été"'), ("a\u2028b", '"a\\u2028b"'), ("", '""'), ("0x1F", '"0x1F"'),
             (True, "true"), (3, "3"), (3.0, "3"), (0.1, "0.1"), (None, "null"), ([1, "a"], "[1, a]"), ({"name": "x"}, "{name: x}"),
         ):

@@ -1,9 +1,8 @@
-"""What scripts/export_fastai.py reads from a learner, and what it refuses by name.
+"""What scripts/export_fastai.py reads from a learner, what it carries over, and what it refuses by name.
 
     python -m unittest discover -s tests/parity/fastai -p test_refusals.py
 
-Learners are untrained and tiny, on pictures that are drawn here. Nothing needs a server; `mar` is needed by the
-last class alone, and is not run there.
+Learners are untrained and tiny, on pictures that are drawn here. Neither a server nor `mar` is needed.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ from fastai.tabular.all import (
 from fastai.vision.all import (
     BCELossFlat, BCEWithLogitsLossFlat, Brightness, Callback, CategoryBlock, CrossEntropyLossFlat, CropPad,
     DataBlock, DiceLoss, FlipItem, FocalLossFlat, ImageBlock, IntToFloatTensor, L1LossFlat, LabelSmoothingCrossEntropyFlat, Learner,
-    MaskBlock, MSELossFlat, MultiCategoryBlock, Normalize, PILImage, PILImageBW, PointBlock, RandomCrop, RandomResizedCrop,
+    MaskBlock, MSELossFlat, MultiCategoryBlock, NormType, Normalize, PILImage, PILImageBW, PointBlock, RandomCrop, RandomResizedCrop,
     RandomResizedCropGPU, RandTransform, RatioResize, RegressionBlock, Resize, Transform, aug_transforms, get_image_files,
     imagenet_stats, unet_learner,
 )
@@ -331,6 +330,51 @@ class Refuses(unittest.TestCase):
         read = export_fastai.read_learner(learner(model=network(1)), None)
         with self.assertRaisesRegex(Refusal, r"the network's output: it has the shape \[1, 1\] for 2 names"):
             export_fastai.check_output(read, read.samples([next(iter(get_image_files(PICTURES)))]))
+
+
+class Carries(unittest.TestCase):
+    """Networks that need more than a trace: the file gives what the learner gives, at every size and batch."""
+
+    def exported(self, learn):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "export.pkl"
+            learn.export(path)
+            read = export_fastai.read_learner(export_fastai.open_learner(path, []), None)
+            return export_fastai.in_torchscript(read, export_fastai.open_learner(path, []).model)
+
+    def test_unets(self):
+        def body(pretrained=False):
+            head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
+            return nn.Sequential(*(nn.Conv2d(a, b, 3, 2, 1) for a, b in ((3, 8), (8, 8), (8, 16))), *head)
+
+        masks = learner((ImageBlock, MaskBlock(["no", "yes"])), plane, loss=CrossEntropyLossFlat(axis=1)).dls
+        for options in (
+            {}, {"self_attention": True}, {"blur": True}, {"last_cross": False}, {"y_range": (-1, 2)}, {"norm_type": NormType.Spectral},
+            {"norm_type": NormType.Weight},
+        ):
+            with self.subTest(str(options)):
+                loss = CrossEntropyLossFlat(axis=1)
+                made = unet_learner(masks, body, n_out=2, pretrained=False, normalize=False, loss_func=loss, **options)
+                _, free = self.exported(made)
+                self.assertTrue(free, "it holds at all sizes")
+
+    def test_resampling_in_the_file(self):
+        native = {"item": None, "batch_size": 1}
+        for batch, more in (
+            (aug_transforms(size=(24, 20)), native), (aug_transforms(), native), ([*aug_transforms(size=24, min_scale=0.7), STATS], {}),
+            (aug_transforms(size=24, pad_mode="zeros", align_corners=False), native),
+            (RandomResizedCropGPU(24, valid_scale=0.8), native), (aug_transforms(), {"item": Resize((90, 30))}),
+        ):
+            with self.subTest(str(batch)):
+                _, free = self.exported(learner(batch=batch, **more))
+                self.assertTrue(free, "it holds at all sizes")
+
+    def test_a_network_of_one_size_holds_at_that_size(self):
+        whole = nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1), nn.Flatten(), nn.Linear(2 * 16 * 16, 2))
+        _, free = self.exported(learner(model=whole))
+        self.assertFalse(free)
+        with self.assertRaises((Refusal, Failure)):
+            self.exported(learner(model=whole, item=None, batch_size=1))
 
 
 class Squared(TabularProc):

@@ -1832,10 +1832,11 @@ def find_mar(given: Path | None) -> Path:
     on_path = shutil.which("mar")
     places = [given] if given else [Path(on_path) if on_path else None, root / "target/release/mar", root / "target/debug/mar"]
     for place in places:
-        if place and place.is_file():
-            said = subprocess.run([place, "pack", "--help"], capture_output=True, text=True, check=False)
-            if "--sample" in said.stdout:
-                return place
+        with contextlib.suppress(OSError):  # a file that is no program
+            program = place.resolve() if place and place.is_file() else None
+            said = subprocess.run([program, "pack", "--help"], capture_output=True, text=True, check=False) if program else None
+            if said and "--sample" in said.stdout:
+                return program
     where = f"{given} is not a mar that knows --sample" if given else "no mar on the PATH or in target/ knows --sample"
     raise Failure(f"{where}; build it with `cargo build --release -p mar-cli`, and name it with --mar if it lies elsewhere")
 
@@ -1883,6 +1884,8 @@ def open_learner(path: Path, code: list[Path]) -> Learner:
     except FileNotFoundError as error:
         raise Failure(f"there is no {path}") from error
     except Exception as error:  # a pickle can fail with anything
+        if isinstance(error, UnboundLocalError):
+            error = why_not_loaded(path) or error
         remedy = "run this where it was trained, and name the files that define what it refers to with --code"
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise Failure(f"{path} does not open: {why}; {remedy}") from error
@@ -1891,6 +1894,15 @@ def open_learner(path: Path, code: list[Path]) -> Learner:
     learn.model = getattr(learn.model, "_orig_mod", learn.model)  # what torch.compile was given
     learn.model.float().eval()
     return learn
+
+
+def why_not_loaded(path: Path) -> Exception | None:
+    """FastAI's load_learner swallows the name of a module that is not there."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        return error
+    return None
 
 
 def check_learner(learn: Learner) -> None:
@@ -1974,14 +1986,20 @@ def first_line(error: BaseException) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="From a FastAI learner to an archive that answers as learn.predict does.",
+        epilog="Exit status: 0 packed; 1 stopped, and the last line says why, with nothing written; 2 wrong usage.",
+    )
     parser.add_argument("learner", type=Path, help="what learn.export wrote")
     parser.add_argument(
         "--sample", type=Path, action="append", required=True, metavar="FILE",
         help="an image whose answer is to be known; for tables a CSV file of rows, or a row as JSON; repeatable",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.mar")
-    parser.add_argument("--format", choices=["torchscript", "onnx", "both"], default="torchscript")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.mar", help="the archive to write")
+    parser.add_argument(
+        "--format", choices=["torchscript", "onnx", "both"], default="torchscript",
+        help="of the network's file; torchscript unless given, and both serves that and carries ONNX beside it",
+    )
     parser.add_argument("--name", help="of the model; the name of --out unless given")
     parser.add_argument("--version", default="1.0", help="of the model; 1.0")
     parser.add_argument(

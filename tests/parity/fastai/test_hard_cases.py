@@ -6,6 +6,7 @@ Learners are untrained and tiny, on pictures that are drawn here. Neither a serv
 """
 
 import contextlib
+import importlib
 import io
 import sys
 import tempfile
@@ -352,6 +353,33 @@ class Names(unittest.TestCase):
             export_fastai.read_learner(learner(odd), None)
 
 
+class Opening(unittest.TestCase):
+    def test_what_a_learner_refers_to(self):
+        code = "from torch import nn\nclass Net(nn.Sequential):\n    pass\n"
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, "path", [*sys.path]), mock.patch.dict(sys.modules):
+            (Path(folder) / "lib").mkdir()
+            file = Path(folder) / "lib/nets_of_a_user.py"
+            file.write_text(code)
+            sys.path.insert(0, str(file.parent))
+            made = importlib.import_module("nets_of_a_user").Net(*network())
+            path = Path(folder) / "export.pkl"
+            learner(model=made).export(path)
+            sys.path.remove(str(file.parent))
+            del sys.modules["nets_of_a_user"]
+            with self.assertRaisesRegex(Failure, "does not open: ModuleNotFoundError: No module named 'nets_of_a_user'; .* --code"):
+                export_fastai.open_learner(path, [])
+            self.assertEqual(type(export_fastai.open_learner(path, [file]).model).__name__, "Net")
+
+    def test_the_program_that_packs(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            Path("mar").write_text("no program")
+            with self.assertRaisesRegex(Failure, "mar is not a mar that knows --sample"):
+                export_fastai.find_mar(Path("mar"))
+            Path("mar").write_text(MAR)
+            Path("mar").chmod(0o755)
+            self.assertEqual(export_fastai.find_mar(Path("mar")), Path(folder).resolve() / "mar")
+
+
 MAR = """#!/bin/sh
 echo --sample
 for last; do :; done
@@ -401,8 +429,9 @@ class Packing(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "a.png"
             made = learner()
-            with mock.patch.object(Image, "MAX_IMAGE_PIXELS", 100), self.assertRaisesRegex(Failure, "FastAI itself does not predict it"):
-                proved(made)
+            Image.new("L", (200, 200)).save(file)
+            with mock.patch.object(Image, "MAX_IMAGE_PIXELS", 10_000), self.assertRaisesRegex(Failure, "predict it: Image size"):
+                proved(made, [file])
             file.write_text("no image")
             with self.assertRaisesRegex(Failure, "FastAI itself does not predict it: cannot identify"):
                 proved(made, [file])

@@ -1416,7 +1416,11 @@ class ImageLearner:
                 rest = [t for t in images.tfms.fs[images.infer_idx(item):] if not is_noop(t)]
                 if len(rest) == 1 and called(rest[0]).endswith("create"):
                     return item, rest[0](item)
-        names = [called(t) for t in images.tfms.fs if not is_noop(t) and not called(t).endswith("create")]
+        others = [t for t in images.tfms.fs if not is_noop(t) and not called(t).endswith("create")]
+        names = [called(t) for t in others]
+        steps = [called(t) for t in others if isinstance(t, (Resize, CropPad, RandomCrop, RandomResizedCrop))]
+        if steps:
+            raise Refusal(some(steps), "it stands among what opens an image", "move it to item_tfms, or to after_item of the loaders")
         raise Refusal(
             some(names) or "the input", "it is your own code, and makes an image of what is sent",
             "leave it to ImageBlock to open images",
@@ -1594,7 +1598,8 @@ class TableLearner:
             entry |= {"mean": self.means[name], "std": self.stds[name]}
         strange = [key for key, value in entry.items() if key != "name" and not math.isfinite(value)]
         if strange:
-            raise Refusal(f"the column {name}", f"its {strange[0]} is {entry[strange[0]]}", "clean it of what is not finite and train again")
+            why = f"its {strange[0]} is {entry[strange[0]]}"
+            raise Refusal(f"the column {name}", why, "clean it of what is not finite and train again")
         return entry
 
     def sentence(self) -> str:
@@ -1851,7 +1856,8 @@ def pack(mar: Path, out: Path, arguments: list[str | Path], name: str) -> str:
         said = [line.removeprefix("mar: warning: ") for line in done.stderr.splitlines()]
         other = next((line for line in said if "makes something else at the stage" in line), None)
         if other:
-            remedy = "report this" if PIL.__version__.startswith(TESTED["PIL"] + ".") else f"try Pillow {TESTED['PIL']}; this is {PIL.__version__}"
+            tested = PIL.__version__.startswith(TESTED["PIL"] + ".")
+            remedy = "report this" if tested else f"try Pillow {TESTED['PIL']}; this is {PIL.__version__}"
             raise Refusal("the preprocessing", f"the server does it otherwise: {other}", remedy)
         useless = next((line for line in said if "no server will load" in line or "the handler refuses it" in line), None)
         if useless:
@@ -1910,7 +1916,8 @@ def check_learner(learn: Learner) -> None:
     if not is_fastai(defining(type(learn), "predict")):
         raise Refusal(type(learn).__name__, "its predict is your own code", "export a Learner of FastAI's own")
     for callback in learn.cbs:
-        for event in ("before_validate", "before_batch", "after_pred"):
+        # FastAI passes the events of a batch over in prediction where run_valid says so
+        for event in ("before_validate", *(("before_batch", "after_pred") if callback.run_valid else ())):
             kind = next((base for base in type(callback).__mro__ if event in vars(base)), None)
             if kind and kind is not Callback and not is_fastai(kind):
                 raise Refusal(

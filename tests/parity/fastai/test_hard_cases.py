@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from fastai.tabular.all import Categorify, FillMissing, TabularDataLoaders, tabular_learner
 from fastai.vision.all import (
-    BCEWithLogitsLossFlat, Callback, CategoryBlock, CrossEntropyLossFlat, DiceLoss, FocalLossFlat, ImageBlock, Learner,
-    MaskBlock, MCDropoutCallback, MSELossFlat, MultiCategoryBlock, Normalize, PILMask, RegressionBlock, RegressionSetup, Resize,
-    Transform, TransformBlock, aug_transforms, get_image_files, unet_learner,
+    BCEWithLogitsLossFlat, Callback, Categorize, CategoryBlock, CrossEntropyLossFlat, Datasets, DiceLoss, FocalLossFlat, ImageBlock,
+    IntToFloatTensor, Learner, MaskBlock, MCDropoutCallback, MSELossFlat, MultiCategoryBlock, Normalize, PILImage, PILMask,
+    RegressionBlock, RegressionSetup, Resize, ToTensor, Transform, TransformBlock, aug_transforms, get_image_files, unet_learner,
 )
 from PIL import Image
 from test_refusals import export_fastai, learner, network, plane
@@ -192,7 +192,7 @@ class Told(unittest.TestCase):
             (single, ("b", torch.tensor(1), scores), [("a", torch.tensor(1), scores), ("a", torch.tensor(0), scores)]),
             (several, (["b"], torch.tensor([False, True]), scores), [
                 (["a"], torch.tensor([False, True]), scores), (["a", "b"], torch.tensor([True, True]), scores)]),
-            (export_fastai.Numbers(1), ((0.5,), torch.tensor([0.5]), torch.tensor([0.5])), [((5.0,), torch.tensor([0.5]), torch.tensor([0.5]))]),
+            (export_fastai.Numbers(1), ((0.5,), scores[:1] * 2, scores[:1] * 2), [((5.0,), scores[:1] * 2, scores[:1] * 2)]),
             (mask, (torch.ones(2, 2), torch.ones(2, 2), None), [(torch.zeros(2, 2), torch.ones(2, 2), None)]),
         ):
             with self.subTest(type(target).__name__):
@@ -220,6 +220,17 @@ class ItemTransforms(unittest.TestCase):
         off.do = False
         with self.assertRaisesRegex(Refusal, "the item transforms: they make something else of an image of 65x17"):
             export_fastai.read_learner(learner(item=off, batch_size=1), None)
+
+    def test_that_stand_among_what_opens_images(self):
+        files = get_image_files(shared.PICTURES)
+        data = Datasets(files, [[PILImage.create, Resize(32)], [shared.letter, Categorize()]], splits=[[0, 1, 2, 3], [4, 5]])
+        loaders = data.dataloaders(after_item=[ToTensor()], after_batch=[IntToFloatTensor()], bs=2, num_workers=0)
+        with self.assertRaisesRegex(Refusal, "cannot carry over Resize: it stands among what opens an image; move it to item_tfms"):
+            proved(Learner(loaders, network(), loss_func=CrossEntropyLossFlat()))
+        data = Datasets(files, [[PILImage.create], [shared.letter, Categorize()]], splits=[[0, 1, 2, 3], [4, 5]])
+        loaders = data.dataloaders(after_item=[Resize(32), ToTensor()], after_batch=[IntToFloatTensor()], bs=2, num_workers=0)
+        read = proved(Learner(loaders, network(), loss_func=CrossEntropyLossFlat()))[0]
+        self.assertEqual(read.settings()["size"], [32, 32])
 
     def test_for_masks_alone(self):
         learn = unet(2, CrossEntropyLossFlat(axis=1), item=[Resize(32), OfMasks()])
@@ -282,6 +293,17 @@ class Networks(unittest.TestCase):
             with self.subTest(type(callback).__name__), self.assertRaisesRegex(Refusal, "another answer for .* each time"):
                 proved(learn)
 
+    def test_that_callbacks_change_in_training_alone(self):
+        class Doubled(Callback):
+            run_valid = False
+
+            def before_batch(self):
+                self.learn.xb = tuple(x * 2 for x in self.xb)
+
+        learn = learner()
+        learn.add_cb(Doubled())
+        self.assertEqual(proved(learn)[0].target.handler, "image_classifier")
+
     def test_that_assert_their_size(self):
         self.assertFalse(proved(learner(model=OneSize()))[2], "it holds at one size")
 
@@ -308,7 +330,8 @@ class Tables(unittest.TestCase):
         learn, _ = self.table(id=large)
         columns = shared.settings(learn)["columns"]["categorical"]
         self.assertEqual(columns[1]["categories"], [5, 2**60 + 1, 2**60 + 2])
-        self.assertIn("categories: [5, 1152921504606846977, 1152921504606846978]", export_fastai.config_text({"columns": {"categorical": columns}}, ""))
+        written = export_fastai.config_text({"columns": {"categorical": columns}}, "")
+        self.assertIn("categories: [5, 1152921504606846977, 1152921504606846978]", written)
 
     def test_figures_that_are_not_finite(self):
         learn, _ = self.table(z=[np.inf, *np.linspace(0, 1, 23)][::-1])

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use mar_handler::{
-    Batch, Context, Epilogue, Error, Handler, Model, Request, Response, Result, Tensor,
+    Batch, Context, Epilogue, Error, Handler, Model, Request, Response, Result, Stage, Tensor,
 };
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::Deserialize;
@@ -101,6 +101,10 @@ impl Handler for ImageClassifier {
         // What is wrong with the query is said before the network runs.
         self.wanted(request)?;
         Ok(vec![input::prepared(request, &self.pipeline)?])
+    }
+
+    fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
+        input::stages(request, &self.pipeline, self.preprocess(request)?)
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {

@@ -2,7 +2,8 @@
 //! TorchServe sends them.
 
 use mar_handler::{
-    Batch, Context, DType, Epilogue, Error, Handler, Model, Request, Response, Result, Tensor,
+    Batch, Context, DType, Epilogue, Error, Handler, Model, Request, Response, Result, Stage,
+    Tensor,
 };
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -43,6 +44,10 @@ impl Handler for ImageSegmenter {
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
         Ok(vec![input::prepared(request, &self.pipeline)?])
+    }
+
+    fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
+        input::stages(request, &self.pipeline, self.preprocess(request)?)
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {

@@ -8,8 +8,8 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use mar_handler::{Error, Part, Request, Response, Result, Tensor};
-use mar_vision::{DecodeError, Pipeline, Prepared, Samples};
+use mar_handler::{Error, Part, Request, Response, Result, Stage, Tensor};
+use mar_vision::{DecodeError, Pipeline, Pixels, Prepared, Samples};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::numbers::Nested;
@@ -46,6 +46,33 @@ pub(crate) fn prepared(request: &Request, pipeline: &Pipeline) -> Result<Tensor>
         }
         Sent::Numbers(Nested { shape, values }) => Tensor::from_vec(&shape, values),
     }
+}
+
+/// What a handler of images has on the way to `tensors`, which are what its `preprocess` gives for `request`:
+/// the image as it was decoded (not in the fast tier, which never has it), its pixels in the network's size, and
+/// the tensors. Numbers are taken as they are, in one stage.
+///
+/// # Errors
+/// As [`prepared`].
+pub(crate) fn stages(
+    request: &Request,
+    pipeline: &Pipeline,
+    tensors: Vec<Tensor>,
+) -> Result<Vec<Stage>> {
+    let Sent::File(file) = sent(request)? else {
+        return Ok(vec![Stage { name: Stage::PREPROCESS, tensors }]);
+    };
+    let seen = pipeline.steps(&file).map_err(unreadable)?;
+    let stage = |name, Pixels { levels, shape }: Pixels| {
+        Tensor::from_vec(&shape, levels).map(|tensor| Stage { name, tensors: vec![tensor] })
+    };
+    let mut stages = Vec::new();
+    if let Some(decoded) = seen.decoded {
+        stages.push(stage(Stage::DECODE, decoded)?);
+    }
+    stages.push(stage(Stage::RESIZE, seen.resized)?);
+    stages.push(Stage { name: Stage::NORMALISE, tensors });
+    Ok(stages)
 }
 
 /// An image that cannot be decoded is the client's fault.

@@ -7,6 +7,7 @@ mod answer;
 mod image_classifier;
 mod image_segmenter;
 mod input;
+mod known;
 mod labels;
 mod mask_segmenter;
 mod numbers;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub use image_classifier::ImageClassifier;
 pub use image_segmenter::ImageSegmenter;
+pub use known::{Distance, MaskAnswer, Preprocessing, Seen, SeenTensor};
 pub use mask_segmenter::MaskSegmenter;
 pub use object_detector::ObjectDetector;
 pub use tensor::TensorHandler;

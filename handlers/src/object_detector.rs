@@ -1,7 +1,7 @@
 //! `object_detector`: an image in, the boxes that a detector of torchvision's kind found out.
 
 use mar_handler::{
-    Batch, Context, DType, Error, Handler, Model, Request, Response, Result, Tensor,
+    Batch, Context, DType, Error, Handler, Model, Request, Response, Result, Stage, Tensor,
 };
 use mar_vision::{Geometry, Pipeline, PipelineConfig};
 use serde::Deserialize;
@@ -70,6 +70,10 @@ impl Handler for ObjectDetector {
             )));
         }
         Ok(vec![image])
+    }
+
+    fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
+        input::stages(request, &self.pipeline, self.preprocess(request)?)
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {

@@ -20,7 +20,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Pack(pack::PackArgs),
+    Pack(Box<pack::PackArgs>),
     Inspect(inspect::InspectArgs),
     Unpack(unpack::UnpackArgs),
     Verify(verify::VerifyArgs),
@@ -49,7 +49,7 @@ fn run(
     };
     let error_status = if matches!(cli.command, Command::Diff(_)) { 2 } else { 1 };
     let done = match cli.command {
-        Command::Pack(args) => pack::run(args, out, err),
+        Command::Pack(args) => pack::run(*args, out, err),
         Command::Inspect(args) => inspect::run(&args, out),
         Command::Unpack(args) => unpack::run(&args, out),
         Command::Verify(args) => verify::run(&args, out, err),

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use mar::{Archive, Digest, Entry, Manifest};
+use mar::{Archive, Digest, Entry, KnownAnswer, Manifest, Opened, Sample};
 
 use crate::limits::LimitArgs;
 use crate::show;
@@ -38,6 +38,10 @@ struct Report<'a> {
     /// What a built-in handler does to an image.
     preprocessing: Option<String>,
     files: Vec<FileReport<'a>>,
+    /// Inputs whose answers are known.
+    samples: Vec<SampleReport<'a>>,
+    /// Why they cannot be used, where that is so.
+    samples_problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +52,26 @@ struct FileReport<'a> {
     stored_size: u64,
     mapped_at: Option<u64>,
     sha256: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SampleReport<'a> {
+    name: &'a str,
+    file: &'a str,
+    size: u64,
+    content_type: Option<&'a str>,
+    stages: Vec<&'a str>,
+    outputs: usize,
+    answers: Vec<AnswerReport<'a>>,
+    made_by: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerReport<'a> {
+    query: String,
+    content_type: &'a str,
 }
 
 pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
@@ -70,6 +94,10 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         })
         .collect();
     let config = archive.config()?;
+    let (samples, samples_problem) = match archive.samples() {
+        Ok(samples) => (samples, None),
+        Err(error) => (None, Some(error.one_line())),
+    };
     let report = Report {
         path: &args.archive.to_string_lossy(),
         format: archive.format().to_string(),
@@ -77,6 +105,8 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         manifest: archive.manifest(),
         preprocessing: preprocessing(archive.manifest(), config.as_ref()),
         config,
+        samples: samples.as_ref().map(|opened| sample_reports(opened, &files)).unwrap_or_default(),
+        samples_problem,
         files,
     };
     if args.json {
@@ -94,6 +124,62 @@ fn preprocessing(manifest: &Manifest, config: Option<&Map<String, Value>>) -> Op
     let told =
         mar_handlers::preprocessing(manifest.model.handler.as_ref()?, config.unwrap_or(&none))?;
     Some(told.unwrap_or_else(|error| format!("cannot be served: {error}")))
+}
+
+fn sample_reports<'a>(opened: &'a Opened, files: &[FileReport<'_>]) -> Vec<SampleReport<'a>> {
+    let size = |name: &str| files.iter().find(|file| file.name == name).map_or(0, |file| file.size);
+    let report = |sample: &'a Sample| SampleReport {
+        name: &sample.name,
+        file: &sample.input.file,
+        size: size(&sample.input.file),
+        content_type: sample.input.content_type.as_deref(),
+        stages: sample.known.stages.iter().map(|stage| stage.stage.as_str()).collect(),
+        outputs: sample.known.output.len(),
+        answers: sample.known.answers.iter().map(AnswerReport::of).collect(),
+        made_by: sample.known.made_by.as_deref(),
+    };
+    opened.samples().samples.iter().map(report).collect()
+}
+
+impl<'a> AnswerReport<'a> {
+    fn of(answer: &'a KnownAnswer) -> Self {
+        let pairs = answer.query.iter().map(|(name, value)| format!("{name}={value}"));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        Self { query, content_type: &answer.content_type }
+    }
+
+    /// What is asked for, else what comes.
+    fn short(&self) -> &str {
+        if self.query.is_empty() { self.content_type } else { &self.query }
+    }
+}
+
+fn write_samples(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {
+    if let Some(problem) = &report.samples_problem {
+        writeln!(out, "\nsamples: cannot be used: {}", show::plain(problem))?;
+    }
+    if report.samples.is_empty() {
+        return Ok(());
+    }
+    let some = |words: Vec<&str>| {
+        if words.is_empty() { "-".to_owned() } else { show::plain(&words.join(", ")) }
+    };
+    let rows = report.samples.iter().map(|sample| {
+        let mut stages = sample.stages.clone();
+        if sample.outputs > 0 {
+            stages.push("forward");
+        }
+        vec![
+            show::plain(sample.name),
+            show::size(sample.size),
+            some(stages),
+            some(sample.answers.iter().map(AnswerReport::short).collect()),
+            show::plain(sample.made_by.unwrap_or("-")),
+        ]
+    });
+    let header = ["sample", "size", "stages", "answers", "made by"];
+    writeln!(out, "\n{}", show::table(&header, rows.collect(), &[1]))?;
+    Ok(())
 }
 
 fn write_text(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {
@@ -139,6 +225,8 @@ fn write_text(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {
         ]
     });
     writeln!(out, "{}", show::table(&header, rows.collect(), &[1, 2, 3]))?;
+
+    write_samples(report, out)?;
 
     if let Some(config) = report.config.as_ref().filter(|config| !config.is_empty()) {
         let rows = config.iter().map(|(key, value)| vec![show::plain(key), show::value(value)]);

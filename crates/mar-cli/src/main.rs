@@ -8,6 +8,7 @@ mod inspect;
 mod limits;
 mod pack;
 mod progress;
+mod samples;
 mod show;
 mod unpack;
 mod verify;

@@ -1,4 +1,4 @@
-//! `mar pack`: torch-model-archiver's flags.
+//! `mar pack`: torch-model-archiver's flags, and those for known answers.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -11,9 +11,9 @@ use clap::{Args, ValueEnum};
 
 use mar::{PackFormat, PackOptions, RUNTIMES};
 
-use crate::{progress, show};
+use crate::{progress, samples, show};
 
-/// Make an archive; the flags are those of torch-model-archiver 0.12
+/// Make an archive; the flags are those of torch-model-archiver 0.12, and --sample and --expect
 #[derive(Debug, Args)]
 pub(crate) struct PackArgs {
     /// The model's name, and the archive's
@@ -25,8 +25,9 @@ pub(crate) struct PackArgs {
     /// A built-in handler's name, or a Python file: h.py, h, or path/module:function
     #[arg(long, value_name = "HANDLER")]
     handler: String,
+    // The aliases are abbreviations that are torch-model-archiver's, and that newer flags would take away.
     /// The weights: TorchScript, a state dict, ONNX...
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", alias = "s")]
     serialized_file: Option<OsString>,
     /// The Python file with the architecture of an eager model
     #[arg(long, value_name = "FILE")]
@@ -38,7 +39,7 @@ pub(crate) struct PackArgs {
     #[arg(long, value_parser = RUNTIMES, default_value = RUNTIMES[0])]
     runtime: String,
     /// The folder in which the archive is made
-    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    #[arg(long, value_name = "FOLDER", default_value = ".", alias = "exp")]
     export_path: OsString,
     /// The archive's form
     #[arg(long, value_name = "FORMAT", default_value = "default")]
@@ -52,6 +53,12 @@ pub(crate) struct PackArgs {
     /// The model's configuration, model-config.yaml
     #[arg(short = 'c', long, value_name = "FILE")]
     config_file: Option<OsString>,
+    /// An input whose answer is known, such as an image; may be given again, each with its --expect
+    #[arg(long, value_name = "FILE", help_heading = "Known answers")]
+    sample: Vec<PathBuf>,
+    /// What is known of the sample in the same place: the answer itself (.json, .png, .npy...), or a record
+    #[arg(long, value_name = "FILE", help_heading = "Known answers")]
+    expect: Vec<PathBuf>,
 }
 
 /// The form of the archive to make; the words are torch-model-archiver's.
@@ -79,7 +86,8 @@ impl From<ArchiveFormat> for PackFormat {
 }
 
 pub(crate) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
-    let options = PackOptions {
+    let given_samples = samples::read(&args.sample, &args.expect)?;
+    let mut options = PackOptions {
         model_name: args.model_name,
         version: args.version,
         handler: args.handler,
@@ -93,12 +101,14 @@ pub(crate) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> R
         requirements_file: given(args.requirements_file),
         config_file: given(args.config_file),
         created: created()?,
+        samples: given_samples,
     };
+    let warnings = samples::complete(&mut options)?;
     let mut bar = progress::Bar::default();
     let packed = mar::pack(&options, &mut |done, total| bar.advance(done, total));
     drop(bar);
     let packed = packed?;
-    for warning in &packed.warnings {
+    for warning in packed.warnings.iter().chain(&warnings) {
         writeln!(err, "mar: warning: {}", show::plain(warning))?;
     }
     let (path, size) = (packed.path.display(), show::size(packed.bytes));

@@ -13,7 +13,7 @@ use mar::{Archive, Digest, Error};
 use crate::limits::LimitArgs;
 use crate::show;
 
-/// Check an archive's structure, manifest, configuration, preprocessing and every file's checksum
+/// Check an archive's structure, manifest, configuration, preprocessing, samples and every file's checksum
 ///
 /// Prints `sha256  name` for each file that can be read, and one line on standard error for each
 /// thing that is wrong. Exit status 1 if anything is.
@@ -65,6 +65,7 @@ fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<String>) {
     let (digests, unreadable) = archive.digests();
     let mut problems: Vec<String> =
         problems.iter().chain(&unreadable).map(Error::one_line).collect();
+    problems.extend(archive.samples_problems(&digests).iter().map(Error::one_line));
     let model = &archive.manifest().model;
     if digests.iter().any(|(known, _)| Some(known) == model.config_file.as_ref()) {
         match archive.config() {

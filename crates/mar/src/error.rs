@@ -110,6 +110,14 @@ pub enum Error {
         /// The reason, with line and column.
         message: String,
     },
+    /// Known answers that cannot be used.
+    #[error("{}: known answers: {what}", path.display())]
+    Samples {
+        /// The archive, or the index.
+        path: PathBuf,
+        /// What is wrong, and with which sample.
+        what: String,
+    },
     /// The file or folder to be made is there already.
     #[error("{} already exists; {advice}", path.display())]
     Exists {
@@ -142,6 +150,10 @@ impl Error {
 
     pub(crate) fn over_limit(path: &Path, what: String) -> Self {
         Self::OverLimit { path: path.to_owned(), what }
+    }
+
+    pub(crate) fn samples(path: &Path, what: String) -> Self {
+        Self::Samples { path: path.to_owned(), what }
     }
 
     /// The sentence and its causes in one line, for lists and logs.

@@ -58,9 +58,9 @@ pub use crate::limits::{Limits, RATIO_FREE_BYTES};
 pub use crate::manifest::{MANIFEST_NAME, Manifest, ManifestModel, RUNTIMES, is_model_name};
 pub use crate::name::MAX_NAME_BYTES;
 pub use crate::pack::{
-    ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, Packed, pack,
+    ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, PackSample, Packed, pack,
 };
 pub use crate::samples::{
-    Input, Known, KnownAnswer, KnownStage, KnownTensor, SAMPLES_FORMAT, SAMPLES_NAME, Sample,
-    Samples, Summary,
+    Input, Known, KnownAnswer, KnownStage, KnownTensor, MAX_SAMPLES, Opened, SAMPLES_FORMAT,
+    SAMPLES_NAME, Sample, Samples, Summary, read_samples,
 };

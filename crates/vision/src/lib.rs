@@ -30,6 +30,7 @@ mod resample;
 
 pub use decode::{
     DEFAULT_MAX_PIXELS, DecodeError, DecodeLimits, Exif, Format, decode, decode_oriented,
+    png_classes,
 };
 pub use fast::decode_resized;
 pub use geometry::{CropRounding, Geometry, Size, Window};
@@ -40,7 +41,7 @@ pub use mask::{
 };
 pub use pipeline::{
     ChannelOrder, ColorMode, ConfigError, Factor, IMAGENET_MEAN, IMAGENET_STD, Layout, MAX_SIDE,
-    PadMode, Parity, PerChannel, Pipeline, PipelineConfig, Prepared, ResizeMethod, SampleType,
-    Samples, Sides,
+    PadMode, Parity, PerChannel, Pipeline, PipelineConfig, Pixels, Prepared, ResizeMethod,
+    SampleType, Samples, Sides, Steps,
 };
 pub use resample::{Filter, resize};

@@ -10,7 +10,7 @@ mod told;
 
 use mar_handler::{
     Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
-    Tensor,
+    Stage, Tensor,
 };
 use mar_vision::{Geometry, RgbImage8, decode_oriented};
 use serde_json::{Map, Value};
@@ -69,6 +69,10 @@ impl Handler for MaskSegmenter {
             inputs.push(Tensor::from_vec(&[0], Vec::<u8>::new())?);
         }
         Ok(inputs)
+    }
+
+    fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
+        input::stages(request, &self.config.pipeline, self.preprocess(request)?)
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {

@@ -2,7 +2,7 @@
 //! embeddings, anything.
 
 mod declared;
-mod npy;
+pub(crate) mod npy;
 mod read;
 mod write;
 

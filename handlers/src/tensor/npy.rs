@@ -14,7 +14,7 @@ pub(super) fn is_npy(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub(super) fn read(file: &Bytes) -> Result<(DType, Vec<usize>, Bytes), String> {
+pub(crate) fn read(file: &Bytes) -> Result<(DType, Vec<usize>, Bytes), String> {
     let early = || "the .npy file ends early".to_owned();
     let rest = file.strip_prefix(MAGIC).ok_or("not a .npy file")?;
     let (version, rest) = rest.split_at_checked(2).ok_or_else(early)?;

@@ -63,8 +63,9 @@ pub struct Entry {
     pub mapped_at: Option<u64>,
 }
 
-/// An archive that was opened, listed and checked; its contents are read when asked for.
-#[derive(Debug)]
+/// An archive that was opened, listed and checked; its contents are read when asked for. Clones share the
+/// open file.
+#[derive(Debug, Clone)]
 pub struct Archive {
     path: PathBuf,
     format: Format,
@@ -76,7 +77,7 @@ pub struct Archive {
     source: Source,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Source {
     Zip(zip::Opened),
     Tgz(At),

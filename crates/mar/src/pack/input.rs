@@ -23,7 +23,7 @@ pub(super) struct Input<'a> {
 impl<'a> Input<'a> {
     pub(super) fn open(planned: &'a Planned, count: &'a mut dyn FnMut(u64)) -> io::Result<Self> {
         let (inner, label): (Box<dyn Read>, _) = match &planned.content {
-            Content::Text(text) => (Box::new(Cursor::new(text)), "the manifest".to_owned()),
+            Content::Bytes(bytes) => (Box::new(Cursor::new(bytes)), "what was made".to_owned()),
             Content::File(path) => {
                 let label = path.display().to_string();
                 let file = File::open(path).map_err(|error| explain(&label, &error))?;

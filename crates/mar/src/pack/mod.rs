@@ -5,6 +5,7 @@ mod folder;
 mod handler;
 mod input;
 mod plan;
+mod samples;
 mod stamp;
 mod tgz;
 mod zip;
@@ -20,6 +21,7 @@ use crate::staging::Staged;
 use crate::{Error, pack::input::Progress};
 
 pub use crate::pack::handler::{BUILTIN_HANDLERS, LSP_HANDLERS};
+pub use crate::pack::samples::PackSample;
 pub use crate::pack::zip::ALIGNMENT;
 
 /// What stands in `archiverVersion`: the version of torch-model-archiver whose format this is, so that
@@ -80,6 +82,8 @@ pub struct PackOptions {
     pub config_file: Option<PathBuf>,
     /// Seconds since 1970-01-01 UTC for `createdOn`.
     pub created: i64,
+    /// Inputs whose answers are known, in the order in which they are replayed. torch-model-archiver has none.
+    pub samples: Vec<PackSample>,
 }
 
 /// An archive that was made.
@@ -109,6 +113,7 @@ pub fn pack(options: &PackOptions, progress: &mut Progress<'_>) -> Result<Packed
     let path = options.export_path.join(name);
     check_target(options, &path)?;
     let mut plan = plan::collect(options)?;
+    samples::add(&mut plan, &options.samples)?;
     plan.set_manifest(&manifest(options)?)?;
 
     let staged = if options.format == PackFormat::NoArchive {

@@ -27,7 +27,7 @@ pub(super) struct Planned {
 #[derive(Debug)]
 pub(super) enum Content {
     File(PathBuf),
-    Text(String),
+    Bytes(Vec<u8>),
 }
 
 /// The last component of a path, which is a file's name in the archive.
@@ -105,14 +105,19 @@ impl Plan {
         Ok(())
     }
 
+    /// Adds a file that lies in memory, and returns the one that had its name.
+    pub(super) fn add_made(&mut self, name: String, bytes: Vec<u8>) -> Option<Planned> {
+        let size = bytes.len() as u64;
+        let stored = is_stored(&name, size);
+        self.files.insert(name, Planned { content: Content::Bytes(bytes), size, stored })
+    }
+
     /// Adds the manifest and checks that no reader will stumble over the names.
     pub(super) fn set_manifest(&mut self, manifest: &Manifest) -> Result<(), Error> {
         let text = manifest
             .to_json()
             .map_err(|error| Error::Input(format!("the manifest cannot be written: {error}")))?;
-        let size = text.len() as u64;
-        let planned = Planned { content: Content::Text(text), size, stored: false };
-        if self.files.insert(MANIFEST_NAME.to_owned(), planned).is_some() {
+        if self.add_made(MANIFEST_NAME.to_owned(), text.into_bytes()).is_some() {
             self.warnings.push(format!("an extra file {MANIFEST_NAME} was left out"));
         }
         let mut names = Names::default();

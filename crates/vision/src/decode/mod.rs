@@ -10,6 +10,7 @@
 //! this crate do not agree on what is refused.
 
 mod bmp;
+mod classes;
 mod convert;
 mod error;
 mod format;
@@ -22,6 +23,7 @@ mod through_image;
 mod tiff;
 mod webp;
 
+pub use classes::png_classes;
 pub use error::DecodeError;
 pub use format::Format;
 pub use orientation::Exif;

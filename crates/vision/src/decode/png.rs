@@ -109,11 +109,11 @@ impl Layout {
     }
 }
 
-fn too_large() -> DecodeError {
+pub(super) fn too_large() -> DecodeError {
     DecodeError::unsupported(Format::Png, "rows longer than memory")
 }
 
-fn convert_error(error: DecodingError) -> DecodeError {
+pub(super) fn convert_error(error: DecodingError) -> DecodeError {
     match error {
         DecodingError::LimitsExceeded => {
             DecodeError::unsupported(Format::Png, "it needs too much memory")

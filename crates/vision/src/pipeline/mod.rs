@@ -5,6 +5,7 @@ mod cut;
 mod describe;
 mod levels;
 mod settings;
+mod steps;
 mod value;
 
 pub use config::{
@@ -12,6 +13,7 @@ pub use config::{
 };
 pub use cut::PadMode;
 pub use settings::{ConfigError, IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE};
+pub use steps::{Pixels, Steps};
 pub use value::{Factor, PerChannel, Sides};
 
 use half::f16;
@@ -55,10 +57,19 @@ pub enum Samples {
     F32(Vec<f32>),
 }
 
-/// What the network sees, as pixels.
+/// An image in the colours that are declared.
 enum View {
     Rgb(RgbImage8),
     Gray(GrayImage8),
+}
+
+impl View {
+    fn size(&self) -> Size {
+        match self {
+            Self::Rgb(image) => image.size(),
+            Self::Gray(image) => image.size(),
+        }
+    }
 }
 
 impl Pipeline {
@@ -141,15 +152,24 @@ impl Pipeline {
     }
 
     fn exact(&self, encoded: &[u8]) -> Result<(View, Size, Plan), DecodeError> {
-        let Settings { limits, exif, color_mode, .. } = &self.settings;
-        let image = decode_oriented(encoded, limits, *exif)?;
-        let original = image.size();
+        let view = self.decoded(encoded)?;
+        let original = view.size();
         let plan = self.plan(original)?;
-        let view = match color_mode {
-            ColorMode::Rgb => View::Rgb(self.shaped(image, &plan)),
-            ColorMode::L => View::Gray(self.shaped(image.to_gray(), &plan)),
+        let view = match view {
+            View::Rgb(image) => View::Rgb(self.shaped(image, &plan)),
+            View::Gray(image) => View::Gray(self.shaped(image, &plan)),
         };
         Ok((view, original, plan))
+    }
+
+    /// The whole image in the declared colours, as the exact tier has it.
+    fn decoded(&self, encoded: &[u8]) -> Result<View, DecodeError> {
+        let Settings { limits, exif, color_mode, .. } = &self.settings;
+        let image = decode_oriented(encoded, limits, *exif)?;
+        Ok(match color_mode {
+            ColorMode::Rgb => View::Rgb(image),
+            ColorMode::L => View::Gray(image.to_gray()),
+        })
     }
 
     /// The plan for an image of size `original`; refuses what would take too much memory on the way.

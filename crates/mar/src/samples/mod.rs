@@ -7,13 +7,33 @@
 //! Numbers in files are little-endian and row-major, without a header; the record beside them has their
 //! type and shape.
 
+mod check;
+mod opened;
+
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+pub use crate::samples::opened::{Opened, read_samples};
 
 /// Where the index lies in an archive.
 pub const SAMPLES_NAME: &str = "samples/samples.json";
 
 /// The version of this format; an index of another is refused.
 pub const SAMPLES_FORMAT: u32 = 1;
+
+/// The most samples that an archive may have.
+pub const MAX_SAMPLES: usize = 100;
+/// The most bytes of an index.
+pub(crate) const MAX_INDEX_BYTES: u64 = 4 << 20;
+/// The most bytes of one file that an index names.
+pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
+/// The most bytes of all these files together.
+pub(crate) const MAX_TOTAL_BYTES: u64 = 512 << 20;
+/// The folder of the index and of all that it names.
+pub(crate) const FOLDER: &str = "samples/";
 
 /// The index of an archive's known answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +43,53 @@ pub struct Samples {
     pub format: u32,
     /// In the order in which they are replayed.
     pub samples: Vec<Sample>,
+}
+
+impl Samples {
+    /// Reads an index. The files that it names are not looked at: that is done where they are,
+    /// by [`read_samples`] and [`Archive::samples`](crate::Archive::samples).
+    ///
+    /// # Errors
+    /// [`Error::Samples`] where it is over 4 MiB, is not the JSON of an index, is of another format, or
+    /// holds what cannot be: names that lead out of `samples/`, sizes of no tensor, digests that are none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        Self::parse_at(bytes, Path::new(SAMPLES_NAME))
+    }
+
+    /// As [`Samples::parse`]; `path` says in errors whose index it is.
+    pub(crate) fn parse_at(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        let samples = Self::read(bytes).map_err(|what| Error::samples(path, what))?;
+        match check::rules(&samples).into_iter().next() {
+            Some(what) => Err(Error::samples(path, what)),
+            None => Ok(samples),
+        }
+    }
+
+    /// The first thing that is wrong with an index, or with the files that it names, by their sizes.
+    pub(crate) fn problem(&self, size: &dyn Fn(&str) -> Option<u64>) -> Option<String> {
+        let rules = check::rules(self).into_iter();
+        rules.chain(check::files(self, size)).next()
+    }
+
+    /// The index as it stands; whether it makes sense is another question.
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        if bytes.len() as u64 > MAX_INDEX_BYTES {
+            return Err(format!("the index has over {MAX_INDEX_BYTES} bytes"));
+        }
+        let wrong = |error| format!("{SAMPLES_NAME} is no index of known answers: {error}");
+        // Looked at alone first: what stands in an index of a later format is not known.
+        let Version { format } = serde_json::from_slice(bytes).map_err(wrong)?;
+        if format != SAMPLES_FORMAT {
+            return Err(format!(
+                "{SAMPLES_NAME} is of format {format}, and {SAMPLES_FORMAT} is read here; pack the samples with this version's `mar pack`"
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(wrong)
+    }
 }
 
 /// One input and what became of it.
@@ -149,11 +216,11 @@ pub struct KnownAnswer {
 
 impl KnownAnswer {
     /// Probabilities to the fourth digit.
-    fn default_tolerance() -> f64 {
+    pub(crate) fn default_tolerance() -> f64 {
         1e-4
     }
 
-    fn default_agreement() -> f64 {
+    pub(crate) fn default_agreement() -> f64 {
         1.0
     }
 }

@@ -1,0 +1,310 @@
+//! An archive's preprocessing without its network, for those who write down what it makes of a sample.
+//!
+//! Servers do not come here: they have the handler and the network themselves.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use mar_handler::{Context, DType, Error, Handler, Part, Request, Result, Stage, Tensor};
+use mar_vision::{DecodeLimits, png_classes};
+use serde_json::{Map, Value};
+
+use crate::input::unreadable;
+use crate::mask_segmenter;
+use crate::tensor::npy;
+
+/// The most elements of a tensor that are kept beside its digest.
+const MAX_COPIED: usize = 4_000_000;
+/// How far a number may be from one that was rounded to `float16`, as a share of it; of 1 where it is smaller.
+/// `float16` itself rounds by a quarter of this.
+const ROUNDED: f64 = 1.0 / 512.0;
+
+/// What happens to a request of one archive before its network sees it.
+pub struct Preprocessing {
+    name: &'static str,
+    handler: Box<dyn Handler>,
+}
+
+/// What one stage of it made.
+#[derive(Debug)]
+pub struct Seen {
+    /// The stage's name.
+    pub stage: &'static str,
+    /// What it made, without a batch dimension.
+    pub tensors: Vec<SeenTensor>,
+}
+
+/// One tensor of a stage.
+#[derive(Debug)]
+pub struct SeenTensor(Tensor);
+
+/// How far a tensor is from another of its shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// The share of elements that differ, by more than rounding explains.
+    pub share: f64,
+    /// The largest difference.
+    pub most: f64,
+}
+
+/// A mask as a client gets it that asks for the classes alone, byte by byte.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MaskAnswer {
+    /// The parameters with which it is asked for.
+    pub query: Vec<(String, String)>,
+    /// The class of each pixel.
+    pub classes: Vec<u8>,
+}
+
+impl Preprocessing {
+    /// That of the handler of this name, where the archive's files lie in `model_dir`, `config` is its
+    /// `model-config.yaml` and `manifest` what the manifest says of the model beside the usual. `None` where
+    /// there is no such handler here.
+    ///
+    /// # Errors
+    /// What keeps a server from serving the archive: the key or the file that is wrong.
+    pub fn of(
+        handler: &str,
+        model_dir: PathBuf,
+        config: Map<String, Value>,
+        manifest: Map<String, Value>,
+    ) -> Option<Result<Self>> {
+        let registration = crate::all().into_iter().find(|known| known.name() == handler)?;
+        let context = Context {
+            model_name: String::new(),
+            model_version: String::new(),
+            model_dir,
+            config,
+            manifest,
+        };
+        let name = registration.name();
+        Some(registration.initialize(&context).map(|handler| Self { name, handler }))
+    }
+
+    /// What it makes of a request with this body, stage by stage.
+    ///
+    /// # Errors
+    /// Where the request would be refused.
+    pub fn stages(&self, body: Vec<u8>, content_type: Option<&str>) -> Result<Vec<Seen>> {
+        let content_type = content_type.map(str::to_owned);
+        let header = content_type.iter().map(|kind| ("Content-Type".to_owned(), kind.clone()));
+        let request = Request {
+            headers: header.collect(),
+            parts: vec![Part { name: "body".to_owned(), content_type, data: body.into() }],
+            ..Request::default()
+        };
+        let stages = self.handler.stages(&request)?;
+        let seen = |Stage { name, tensors }| Seen {
+            stage: name,
+            tensors: tensors.into_iter().map(SeenTensor).collect(),
+        };
+        Ok(stages.into_iter().map(seen).collect())
+    }
+
+    /// A mask that was saved as PNG or with NumPy as the answer whose bytes are its classes, because no two
+    /// programs write the same PNG. `seen` is what [`Self::stages`] made of the image. `None` where the
+    /// archive answers no masks, or the file is something else.
+    ///
+    /// # Errors
+    /// Where the file is no mask, or has the size neither of the image nor of what the network sees of it.
+    pub fn mask(&self, file: &[u8], seen: &[Seen]) -> Option<Result<MaskAnswer>> {
+        if self.name != mask_segmenter::NAME {
+            return None;
+        }
+        let read = match file {
+            [0x89, b'P', b'N', b'G', ..] => png_classes(file, &DecodeLimits::default())
+                .map(|(size, classes)| ([size.height as usize, size.width as usize], classes))
+                .map_err(unreadable),
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => classes_of_npy(file),
+            _ => return None,
+        };
+        Some(read.and_then(|(size, classes)| {
+            let mut query = vec![("format".to_owned(), "raw".to_owned())];
+            query.extend(pixels(size, seen)?.map(|whose| ("size".to_owned(), whose.to_owned())));
+            Ok(MaskAnswer { query, classes })
+        }))
+    }
+}
+
+impl std::fmt::Debug for Preprocessing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Preprocessing").field(&self.name).finish()
+    }
+}
+
+impl SeenTensor {
+    /// The type's name in NumPy.
+    pub fn dtype(&self) -> &'static str {
+        self.0.dtype().name()
+    }
+
+    /// The sides, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    /// The elements, little-endian and row-major.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// The mean of each channel of an image: the last of three sides with `uint8`, the first with floating
+    /// point. Nothing for other tensors.
+    pub fn channel_means(&self) -> Vec<f64> {
+        let (channels, is_last) = match (self.0.dtype(), self.shape()) {
+            (DType::U8, [_, _, channels]) => (*channels, true),
+            (dtype, [channels, _, _]) if is_float(dtype) => (*channels, false),
+            _ => return Vec::new(),
+        };
+        let numbers = numbers(self.0.dtype(), self.bytes());
+        let each = numbers.len().checked_div(channels).unwrap_or(0);
+        if each == 0 {
+            return Vec::new();
+        }
+        let mut sums = vec![0.0; channels];
+        for (place, number) in numbers.into_iter().enumerate() {
+            sums[if is_last { place % channels } else { place / each }] += number;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a tensor has fewer than 2^52 elements")]
+        let each = each as f64;
+        sums.into_iter().map(|sum| sum / each).collect()
+    }
+
+    /// The elements in few bytes, and the ending of a file that holds them: floating point as `float16`. `None`
+    /// where there are over four million, or one is too large for that.
+    pub fn copy(&self) -> Option<(&'static str, Vec<u8>)> {
+        let dtype = self.0.dtype();
+        if self.bytes().len() / dtype.size() > MAX_COPIED {
+            return None;
+        }
+        if !is_float(dtype) {
+            return Some((ending(dtype), self.bytes().to_vec()));
+        }
+        let numbers = numbers(dtype, self.bytes());
+        let fits = |number: &f64| !number.is_finite() || f16::from_f64(*number).is_finite();
+        let copied = numbers.iter().flat_map(|number| f16::from_f64(*number).to_le_bytes());
+        numbers.iter().all(fits).then(|| (ending(DType::F16), copied.collect()))
+    }
+
+    /// How far it is from the tensor of which this is the [copy](Self::copy); `None` where that is of another
+    /// length.
+    pub fn distance(&self, copy: &[u8]) -> Option<Distance> {
+        let dtype = self.0.dtype();
+        let (of_copy, tolerance) =
+            if is_float(dtype) { (DType::F16, ROUNDED) } else { (dtype, 0.0) };
+        let (here, there) = (numbers(dtype, self.bytes()), numbers(of_copy, copy));
+        if here.len() != there.len() || copy.len() != there.len() * of_copy.size() {
+            return None;
+        }
+        let mut far = 0_u32;
+        let mut most = 0.0_f64;
+        for (here, there) in here.iter().zip(&there) {
+            // Infinities and what is no number are as they were, or they are not.
+            let is_same = here.to_bits() == there.to_bits() || (here.is_nan() && there.is_nan());
+            let apart = if is_same { 0.0 } else { (here - there).abs() };
+            if apart.is_nan() || apart > tolerance * there.abs().max(1.0) {
+                far += 1;
+            }
+            most = if apart.is_nan() { f64::INFINITY } else { most.max(apart) };
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let share = f64::from(far) / here.len().max(1) as f64;
+        Some(Distance { share, most })
+    }
+}
+
+fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+}
+
+fn ending(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "bool",
+        DType::U8 => "u8",
+        DType::I8 => "i8",
+        DType::I16 => "i16",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        DType::F32 => "f32",
+        DType::F64 => "f64",
+    }
+}
+
+/// The elements as numbers, as far as they are whole.
+fn numbers(dtype: DType, bytes: &[u8]) -> Vec<f64> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "what is compared in figures are pixels and classes"
+    )]
+    let long = |bytes: [u8; 8]| i64::from_le_bytes(bytes) as f64;
+    match dtype {
+        DType::Bool | DType::U8 => bytes.iter().copied().map(f64::from).collect(),
+        DType::I8 => each(bytes, |bytes| i8::from_le_bytes(bytes).into()),
+        DType::I16 => each(bytes, |bytes| i16::from_le_bytes(bytes).into()),
+        DType::I32 => each(bytes, |bytes| i32::from_le_bytes(bytes).into()),
+        DType::I64 => each(bytes, long),
+        DType::F16 => each(bytes, |bytes| f16::from_le_bytes(bytes).into()),
+        DType::BF16 => each(bytes, |bytes| bf16::from_le_bytes(bytes).into()),
+        DType::F32 => each(bytes, |bytes| f32::from_le_bytes(bytes).into()),
+        DType::F64 => each(bytes, f64::from_le_bytes),
+    }
+}
+
+fn each<const SIZE: usize>(bytes: &[u8], number: impl Fn([u8; SIZE]) -> f64) -> Vec<f64> {
+    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
+}
+
+/// Whose pixels a mask of this height and width has, in the words of the query; `None` where nobody need say.
+fn pixels(size: [usize; 2], seen: &[Seen]) -> Result<Option<&'static str>> {
+    let of = |stage: &str| {
+        let tensors = seen.iter().find(|seen| seen.stage == stage).map(|seen| &seen.tensors);
+        match tensors.and_then(|tensors| tensors.first()).map(SeenTensor::shape) {
+            Some([height, width, _]) => Some([*height, *width]),
+            _ => None,
+        }
+    };
+    let (image, network) = (of(Stage::DECODE), of(Stage::RESIZE));
+    match (Some(size) == network, Some(size) == image) {
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some("network")),
+        (false, true) => Ok(Some("original")),
+        (false, false) => {
+            let sides = |of: Option<[usize; 2]>| {
+                of.map_or("unknown".to_owned(), |[height, width]| format!("{height}x{width}"))
+            };
+            Err(Error::invalid_input(format!(
+                "the mask is {} (height x width), the image {}, and what the network sees of it {}; save the mask in one of these sizes",
+                sides(Some(size)),
+                sides(image),
+                sides(network)
+            )))
+        }
+    }
+}
+
+/// Height, width and classes of a file that `numpy.save` wrote.
+fn classes_of_npy(file: &[u8]) -> Result<([usize; 2], Vec<u8>)> {
+    let (dtype, shape, data) =
+        npy::read(&Bytes::copy_from_slice(file)).map_err(Error::invalid_input)?;
+    let [height, width] = shape[..] else {
+        return Err(Error::invalid_input(format!(
+            "a mask has two sides, height and width, and this array has the shape {shape:?}"
+        )));
+    };
+    let class = |number: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "what is no class is told by coming back as another number"
+        )]
+        let class = number as u8;
+        (f64::from(class).to_bits() == number.to_bits()).then_some(class)
+    };
+    let classes: Option<_> = numbers(dtype, &data).into_iter().map(class).collect();
+    let classes = classes
+        .ok_or_else(|| Error::invalid_input("a mask holds classes, whole numbers from 0 to 255"))?;
+    Ok(([height, width], classes))
+}

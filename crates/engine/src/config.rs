@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::samples::VerifySamples;
+
 /// The engine's settings, already validated.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -39,6 +41,9 @@ pub struct Defaults {
     pub response_timeout: Duration,
     /// For a worker to load its model.
     pub startup_timeout: Duration,
+    /// What becomes of a version whose known answers are not reproduced. An archive may ask for something
+    /// else, but not for less than [`VerifySamples::Strict`].
+    pub verify_samples: VerifySamples,
 }
 
 /// What one source says of a version: a registration's parameters, or an entry of the server's list of
@@ -85,6 +90,7 @@ impl Default for Defaults {
             job_queue_size: 100,
             response_timeout: Duration::from_mins(2),
             startup_timeout: Duration::from_mins(2),
+            verify_samples: VerifySamples::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! crate adapts HTTP to [`Engine::predict`], and runtimes come in as [`Runtime`] values.
 
 mod batch;
+mod check;
 mod config;
 mod crew;
 mod engine;
@@ -15,6 +16,7 @@ mod plan;
 mod pool;
 mod queue;
 mod registry;
+mod samples;
 mod seat;
 mod version;
 mod weights;
@@ -22,12 +24,17 @@ mod work_dir;
 mod worker;
 mod workshop;
 
+pub use check::{CheckRequest, Checked, check};
 pub use config::{Defaults, EngineConfig, Overrides};
 pub use crew::Scaling;
 pub use engine::{Admission, Answered, Engine, LoadRequest, Registered};
 pub use events::{Events, NoEvents, Outcome, Timing, VersionEvents};
 pub use plan::Plan;
 pub use registry::ModelEntry;
+pub use samples::{
+    FirstDifference, SampleReport, SamplesReport, SamplesVerdict, StageReport, StageVerdict,
+    VerifySamples,
+};
 pub use seat::{WorkerInfo, WorkerState};
 pub use version::{ModelVersion, VersionState};
 

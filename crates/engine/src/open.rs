@@ -5,13 +5,24 @@ use std::sync::Arc;
 
 use mar::{Archive, Manifest};
 use mar_handler::{Context, Error, ErrorCode, Registration, Result, Runtime};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::config::{EngineConfig, Overrides};
 use crate::engine::LoadRequest;
 use crate::plan::{Layers, Machine, Plan};
+use crate::samples::KnownAnswers;
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::Weights;
+
+/// An archive in a folder, and who serves it.
+pub(crate) struct Unpacked {
+    pub(crate) registration: Registration,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// The weights' file.
+    pub(crate) file: PathBuf,
+    /// `model-config.yaml`.
+    pub(crate) settings: Map<String, Value>,
+}
 
 /// What there is to open archives with.
 pub(crate) struct Opener {
@@ -28,19 +39,10 @@ impl Opener {
         request: &LoadRequest,
         (config, model_dir): (&EngineConfig, PathBuf),
     ) -> Result<Loaded> {
-        let manifest = archive.manifest();
         let overrides = &request.overrides;
-        let named = overrides.handler.as_ref().or(manifest.model.handler.as_ref());
-        let registration = self.handler(named.or(config.default_handler.as_ref()))?;
-        let weights = weights(manifest)?;
-        let runtime = self.runtime(weights)?;
-        archive.extract(&model_dir).map_err(|error| invalid(&error))?;
-        let settings = match &manifest.model.config_file {
-            Some(file) => {
-                mar::read_config(&model_dir.join(file)).map_err(|error| invalid(&error))?
-            }
-            None => Map::new(),
-        };
+        let handlers = [overrides.handler.as_deref(), config.default_handler.as_deref()];
+        let Unpacked { registration, runtime, file, settings } =
+            self.unpack(archive, handlers, &model_dir)?;
         let none = Overrides::default();
         let listed = config.listed.get(version.name()).and_then(|of| of.get(version.version()));
         let layers = Layers {
@@ -64,14 +66,38 @@ impl Opener {
             model_version: version.version().to_owned(),
             model_dir: model_dir.clone(),
             config: settings,
-            manifest: manifest.model.extra.clone(),
+            manifest: archive.manifest().model.extra.clone(),
         };
         let handler = registration.initialize(&context)?;
-        let file = model_dir.join(weights);
-        Ok(Loaded { handler, runtime, file, model_dir, plan, weights: Weights::default() })
+        let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
+        let weights = Weights::default();
+        Ok(Loaded { handler, runtime, file, model_dir, plan, samples, weights })
     }
 
-    fn handler(&self, name: Option<&String>) -> Result<Registration> {
+    /// Unpacks an archive into `model_dir`, once there is a handler and a runtime for it. The handler is the
+    /// first of `handlers` that is given, else the manifest's, else the second.
+    pub(crate) fn unpack(
+        &self,
+        archive: &Archive,
+        [instead, otherwise]: [Option<&str>; 2],
+        model_dir: &Path,
+    ) -> Result<Unpacked> {
+        let manifest = archive.manifest();
+        let named = instead.or(manifest.model.handler.as_deref());
+        let registration = self.handler(named.or(otherwise))?;
+        let weights = weights(manifest)?;
+        let runtime = self.runtime(weights)?;
+        archive.extract(model_dir).map_err(|error| invalid(&error))?;
+        let settings = match &manifest.model.config_file {
+            Some(file) => {
+                mar::read_config(&model_dir.join(file)).map_err(|error| invalid(&error))?
+            }
+            None => Map::new(),
+        };
+        Ok(Unpacked { registration, runtime, file: model_dir.join(weights), settings })
+    }
+
+    fn handler(&self, name: Option<&str>) -> Result<Registration> {
         let known = || self.handlers.iter().map(Registration::name).collect::<Vec<_>>().join(", ");
         let Some(name) = name else {
             return Err(Error::invalid_model(format!(

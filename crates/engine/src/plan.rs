@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::batch::BatchPolicy;
 use crate::config::{Defaults, Overrides};
 use crate::queue::QueueRules;
+use crate::samples::VerifySamples;
 
 /// Everything a version is served with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Plan {
     pub job_queue_size: usize,
     /// Whether a request is taken only where a worker is idle.
     pub use_job_ticket: bool,
+    /// What becomes of the version where its known answers are not reproduced.
+    pub verify_samples: VerifySamples,
     /// Where workers run, in the order in which they are placed.
     pub devices: Vec<Device>,
     /// `deviceIds`, where the archive names them.
@@ -146,6 +149,11 @@ impl Plan {
             client_timeout: millis("clientTimeoutInMills")?.filter(|time| !time.is_zero()),
             job_queue_size: count("jobQueueSize")?.unwrap_or(defaults.job_queue_size),
             use_job_ticket: archive.truth("useJobTicket")?.unwrap_or(false),
+            verify_samples: match (archive.verify_samples()?, defaults.verify_samples) {
+                // What the server insists on, no archive talks it out of.
+                (_, VerifySamples::Strict) => VerifySamples::Strict,
+                (of_archive, of_server) => of_archive.unwrap_or(of_server),
+            },
             devices,
             device_ids,
         };
@@ -211,6 +219,19 @@ impl Archive<'_> {
         }
     }
 
+    fn verify_samples(self) -> Result<Option<VerifySamples>> {
+        const KEY: &str = "verifySamples";
+        match self.0.get(KEY) {
+            None | Some(Value::Null) => Ok(None),
+            // In the YAML of old, `off` is no word but a truth value.
+            Some(Value::Bool(false)) => Ok(Some(VerifySamples::Off)),
+            Some(value) => {
+                let mode = value.as_str().and_then(|word| word.parse().ok());
+                mode.map(Some).ok_or_else(|| self.wrong(KEY, VerifySamples::WORDS))
+            }
+        }
+    }
+
     fn warn_of_python_keys(self) {
         let ignored: Vec<&str> =
             PYTHON_KEYS.into_iter().filter(|key| self.0.contains_key(*key)).collect();
@@ -221,6 +242,15 @@ impl Archive<'_> {
             );
         }
     }
+}
+
+/// Where a version with this `model-config.yaml` runs first.
+///
+/// # Errors
+/// Where it asks for a device that is not there.
+pub(crate) fn first_device(settings: &Map<String, Value>, machine: Machine) -> Result<Device> {
+    let (devices, _) = devices(Archive(settings), machine)?;
+    Ok(devices.first().copied().unwrap_or(Device::Cpu))
 }
 
 /// Where a version runs: `deviceType` and `deviceIds`, else CUDA where there is any.
@@ -399,6 +429,11 @@ mod tests {
                 "maxWorkers in model-config.yaml is 2; give at least minWorkers, 3",
             ),
             (
+                json!({"verifySamples": "loud"}),
+                "verifySamples in model-config.yaml is \"loud\"; give off, warn or strict",
+            ),
+            (json!({"verifySamples": true}), "verifySamples in model-config.yaml is true"),
+            (
                 json!({"deviceType": "tpu"}),
                 "deviceType in model-config.yaml is \"tpu\"; give cpu or gpu",
             ),
@@ -408,6 +443,31 @@ mod tests {
         ] {
             let error = resolve(&archive, |_| ()).unwrap_err();
             assert!(error.message().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_says_what_becomes_of_its_known_answers_unless_the_server_insists() {
+        use VerifySamples::{Off, Strict, Warn};
+        for (archive, server, holds) in [
+            (json!({}), Warn, Warn),
+            (json!({}), Off, Off),
+            (json!({"verifySamples": "off"}), Warn, Off),
+            (json!({"verifySamples": false}), Warn, Off),
+            (json!({"verifySamples": "strict"}), Off, Strict),
+            (json!({"verifySamples": "warn"}), Off, Warn),
+            (json!({"verifySamples": "off"}), Strict, Strict),
+            (json!({"verifySamples": "warn"}), Strict, Strict),
+        ] {
+            let layers = Layers {
+                overrides: &Overrides::default(),
+                archive: archive.as_object().unwrap(),
+                listed: &Overrides::default(),
+                defaults: &Defaults { verify_samples: server, ..Defaults::default() },
+                at_startup: true,
+            };
+            let plan = Plan::resolve(layers, MACHINE).unwrap();
+            assert_eq!(plan.verify_samples, holds, "{archive} on {server:?}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::job::{Done, Job};
 use crate::plan::Plan;
 use crate::pool::CpuPool;
 use crate::queue::{JobQueue, QueueRules, Refused, Slot};
+use crate::samples::{KnownAnswers, SamplesReport};
 use crate::seat::{WorkerInfo, WorkerState};
 use crate::weights::Weights;
 use crate::workshop::Workshop;
@@ -83,6 +84,7 @@ pub(crate) struct Loaded {
     pub(crate) file: PathBuf,
     pub(crate) model_dir: PathBuf,
     pub(crate) plan: Plan,
+    pub(crate) samples: KnownAnswers,
     pub(crate) weights: Weights,
 }
 
@@ -176,6 +178,11 @@ impl ModelVersion {
     /// What its handler tells of it; `None` until its archive is unpacked.
     pub fn customized(&self) -> Option<Map<String, Value>> {
         self.loaded.get().map(|loaded| loaded.handler.describe())
+    }
+
+    /// What its known answers came to when its weights were loaded; `None` until its archive is unpacked.
+    pub fn samples(&self) -> Option<SamplesReport> {
+        self.loaded.get().map(|loaded| loaded.samples.report())
     }
 
     /// Its workers as they are now.

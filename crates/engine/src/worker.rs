@@ -6,15 +6,17 @@
 //! seat. The requests of a batch that failed as a whole are tried again one by one, so that only the one at
 //! fault fails.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use mar_handler::{Batch, Error, ErrorCode, LoadSpec, Result, Tensor};
+use mar_handler::{Batch, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
 
 use crate::job::{Done, Job};
 use crate::pool::panicked;
+use crate::samples::{AfterReplay, SamplesReport};
 use crate::seat::Seat;
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::{Held, Slot};
@@ -26,6 +28,21 @@ pub(crate) struct Worker {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) workshop: Arc<Workshop>,
+}
+
+/// Why a worker has no model.
+struct NotLoaded {
+    error: Error,
+    /// Whether the same may load another time.
+    may_pass: bool,
+}
+
+/// What a load learned on its way. Nothing of it counts where the thread was given up meanwhile.
+#[derive(Default)]
+struct Learned {
+    samples: Cell<Option<SamplesReport>>,
+    /// Known answers are not reproduced, and will not be.
+    is_final: Cell<bool>,
 }
 
 /// Why a worker stopped serving.
@@ -56,7 +73,7 @@ impl Worker {
             }
             let held = match self.load(&slot) {
                 Some(Ok(held)) => held,
-                Some(Err(error)) if self.may_try_again(&error) => continue,
+                Some(Err(failed)) if self.may_try_again(&failed) => continue,
                 Some(Err(_)) => return,
                 None => return self.version.thread_came_back(),
             };
@@ -83,29 +100,60 @@ impl Worker {
 
     /// Loads the model, or takes a share in what another worker loaded; `None` where the thread was given
     /// up meanwhile.
-    fn load(&self, slot: &Slot) -> Option<Result<Held>> {
+    fn load(&self, slot: &Slot) -> Option<Result<Held, NotLoaded>> {
         self.seat.start_loading();
         let begun = Instant::now();
-        let load = || {
-            // Not before its turn: a worker that waits for another's load is not late.
-            self.be_back_in(self.loaded.plan.startup_timeout);
-            self.loaded.runtime.load(&LoadSpec {
-                file: self.loaded.file.clone(),
-                device: self.seat.device,
-                intra_op_threads: self.workshop.threads_each(),
-            })
-        };
+        let learned = Learned::default();
+        let load = || self.load_weights(&learned);
         let held = catch_unwind(AssertUnwindSafe(|| slot.get(load))).unwrap_or_else(|panic| {
             Err(Error::invalid_model(panicked("loading", panic.as_ref()).message()))
         });
         if !self.seat.come_back() {
             return None;
         }
+        if let Some(report) = learned.samples.take() {
+            self.loaded.samples.keep(&self.seat.name, self.seat.device, report);
+        }
         if held.is_ok() {
             self.version.events().worker_loaded(&self.seat.name, begun.elapsed());
             self.version.seat_ready(&self.seat);
         }
-        Some(held)
+        Some(held.map_err(|error| NotLoaded { error, may_pass: !learned.is_final.get() }))
+    }
+
+    /// Brings the weights onto the device, and replays the archive's known answers on them.
+    fn load_weights(&self, learned: &Learned) -> Result<Arc<dyn Model>> {
+        let Loaded { handler, runtime, samples, plan, .. } = &*self.loaded;
+        let load = || {
+            // Not before its turn: a worker that waits for another's load is not late.
+            self.be_back_in(plan.startup_timeout);
+            runtime.load(&LoadSpec {
+                file: self.loaded.file.clone(),
+                device: self.seat.device,
+                intra_op_threads: self.workshop.threads_each(),
+            })
+        };
+        let model = load()?;
+        let Some(opened) = samples.to_replay() else { return Ok(model) };
+        // Weights that took long to load leave the replay as long again.
+        self.be_back_in(plan.startup_timeout);
+        model.use_threads(self.workshop.threads_each());
+        let (report, outcome) = match samples.replay(opened, handler.as_ref(), model.as_ref()) {
+            AfterReplay::Serve(report) => (report, Ok(model)),
+            AfterReplay::LoadAgain(report) => {
+                drop(model);
+                (report, load())
+            }
+            AfterReplay::Refuse { report, error, may_pass } => {
+                if error.code() == ErrorCode::DeviceLost {
+                    self.workshop.lose(self.seat.device);
+                }
+                learned.is_final.set(!may_pass);
+                (report, Err(error))
+            }
+        };
+        learned.samples.set(Some(report));
+        outcome
     }
 
     /// Lets the watch give this thread up where it does not come back in time.
@@ -116,8 +164,8 @@ impl Worker {
     }
 
     /// Whether a model that did not load is to be tried again.
-    fn may_try_again(&self, error: &Error) -> bool {
-        let again = self.loaded.plan.may_try_again(self.seat.fail());
+    fn may_try_again(&self, NotLoaded { error, may_pass }: &NotLoaded) -> bool {
+        let again = self.loaded.plan.may_try_again(self.seat.fail()) && *may_pass;
         let next = if again { "it is tried again" } else { "it is given up" };
         log::error!("{}: the model did not load, {next}: {error}", self.seat.name);
         self.version.seat_failed(&self.seat, error, again);

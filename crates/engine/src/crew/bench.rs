@@ -1,6 +1,7 @@
 //! A version whose workers a test leads by the hand: it says how each load and each forward pass ends, and
 //! when a thread is overdue.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -17,6 +18,7 @@ use crate::events::NoEvents;
 use crate::job::{Job, Pending};
 use crate::plan::{Layers, Machine, Plan};
 use crate::queue::QueueRules;
+use crate::samples::{KnownAnswers, VerifySamples};
 use crate::version::Identity;
 use crate::weights::Weights;
 
@@ -187,6 +189,7 @@ impl Bench {
             file: "".into(),
             model_dir: "".into(),
             plan: Plan::resolve(layers, machine).unwrap(),
+            samples: KnownAnswers::open(VerifySamples::Off, Path::new("")).unwrap(),
             weights: Weights::default(),
         });
         Self { version, loads, passes, fragile }

@@ -20,7 +20,8 @@ Environment:
 
 /// Serves trained PyTorch models from .mar archives, with TorchServe's API.
 ///
-/// Starts in the background and returns once every model is loaded; --stop ends it.
+/// Starts in the background and returns once every model is loaded; --stop ends it. `marserve check ARCHIVE`
+/// replays an archive's known answers and starts nothing; see `marserve check --help`.
 #[derive(Debug, Parser)]
 #[command(name = "marserve", version, disable_version_flag = true, after_help = ENVIRONMENT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -60,6 +61,10 @@ pub(crate) struct Args {
     /// Neither go on from the last run's snapshot nor write any
     #[arg(long, visible_alias = "no-config-snapshots")]
     ncs: bool,
+
+    /// What becomes of a model whose known answers are not reproduced: off, warn or strict [default: warn]
+    #[arg(long, value_name = "MODE")]
+    verify_samples: Option<String>,
 
     /// Where predictions and /ping answer [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
@@ -157,6 +162,7 @@ impl Args {
             ("--model-store", "model_store", self.model_store.clone()),
             ("--models", "load_models", models),
             ("--strict", "strict", set(self.strict)),
+            ("--verify-samples", "verify_samples", self.verify_samples.clone()),
             ("--inference-address", "inference_address", self.inference_address.clone()),
             ("--management-address", "management_address", self.management_address.clone()),
             ("--metrics-address", "metrics_address", self.metrics_address.clone()),

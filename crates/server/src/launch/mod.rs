@@ -1,6 +1,8 @@
-//! The command `marserve`: start in the background or the foreground, check a configuration, or stop.
+//! The command `marserve`: start in the background or the foreground, check a configuration or an archive,
+//! or stop.
 
 mod background;
+mod check;
 mod cli;
 mod foreground;
 mod pid_file;
@@ -25,6 +27,9 @@ pub fn run(
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == check::COMMAND) {
+        return check::run(&arguments[2..], handlers, runtimes);
+    }
     let args = match Args::try_parse_from(&arguments) {
         Ok(args) => args,
         Err(error) => {

@@ -186,6 +186,11 @@ fn now(version: &ModelVersion, found: &mut Found) -> Vec<String> {
         let value = if name == state.name() { 1.0 } else { 0.0 };
         found.add(&names::MODEL_STATE, &[labels[0], labels[1], name], value);
     }
+    if let Some(report) = version.samples().filter(|report| report.of > 0) {
+        for (name, count) in values::samples(&report) {
+            found.add(&names::SAMPLES, &[labels[0], labels[1], name], float(count));
+        }
+    }
     let workers = version.workers();
     for name in values::WORKER_STATES {
         let count = workers.iter().filter(|w| values::worker_state(w.state) == name).count();

@@ -201,6 +201,13 @@ pub(crate) const MODEL_STATE: Family = Family::ours(
     &["model_name", "model_version", "state"],
     "1 for the state that the version is in, 0 for the others.",
 );
+pub(crate) const SAMPLES: Family = Family::ours(
+    "marserve_samples",
+    Gauge,
+    "Count",
+    &["model_name", "model_version", "result"],
+    "Known answers of the archive, by what came of them when the model was loaded.",
+);
 pub(crate) const IN_FLIGHT: Family = Family::ours(
     "marserve_requests_in_flight",
     Gauge,
@@ -265,7 +272,7 @@ pub(crate) const SYSTEM: [&Family; 7] = [
 ];
 
 /// Everything else, in the page's order.
-pub(crate) const ALWAYS: [&Family; 31] = [
+pub(crate) const ALWAYS: [&Family; 32] = [
     &REQUESTS_2XX,
     &REQUESTS_4XX,
     &REQUESTS_5XX,
@@ -289,6 +296,7 @@ pub(crate) const ALWAYS: [&Family; 31] = [
     &QUEUE_CAPACITY,
     &WORKERS,
     &MODEL_STATE,
+    &SAMPLES,
     &IN_FLIGHT,
     &PROCESS_CPU,
     &PROCESS_RESIDENT,

@@ -1,6 +1,6 @@
 //! The values that labels take, and the bounds of histograms. The names are in `names.rs`.
 
-use mar_engine::{ErrorCode, VersionState, WorkerState};
+use mar_engine::{ErrorCode, SamplesReport, VersionState, WorkerState};
 
 /// The version of a request that named none, in TorchServe's counters.
 pub(crate) const DEFAULT_VERSION: &str = "default";
@@ -49,6 +49,12 @@ pub(crate) fn worker_state(state: WorkerState) -> &'static str {
         WorkerState::Failed => failed,
         WorkerState::Stopped => stopped,
     }
+}
+
+/// How many samples came to each value of the label `result`.
+pub(crate) fn samples(report: &SamplesReport) -> [(&'static str, usize); 3] {
+    let SamplesReport { replayed, differing, of, .. } = report;
+    [("reproduced", replayed - differing), ("differs", *differing), ("skipped", of - replayed)]
 }
 
 /// The kinds of failure, each in the place that its number names.

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
-use mar_engine::{Device, ModelVersion, VersionState, WorkerInfo, WorkerState};
+use mar_engine::{Device, ModelVersion, SamplesReport, VersionState, WorkerInfo, WorkerState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -41,7 +41,7 @@ pub(super) async fn describe(
     json::response(StatusCode::OK, &described)
 }
 
-/// A version in TorchServe's words and order; `state` and `reason` at the end are ours.
+/// A version in TorchServe's words and order; `state`, `reason` and `samples` at the end are ours.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "TorchServe's members")]
@@ -81,6 +81,8 @@ struct Described {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<SamplesReport>,
 }
 
 /// A worker in TorchServe's words and order; `device`, `state` and `reason` at the end are ours.
@@ -148,6 +150,7 @@ fn described(version: &ModelVersion, customized: bool) -> Described {
         customized_metadata: customized.then(|| version.customized().unwrap_or_default()),
         state: state.name(),
         reason: reason(&state, &workers),
+        samples: version.samples(),
     }
 }
 

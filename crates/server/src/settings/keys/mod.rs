@@ -168,6 +168,7 @@ mod tests {
             ("log_format", &["xml"]),
             ("grace_period", &["-1", "9999999999"]),
             ("strict", &["on"]),
+            ("verify_samples", &["on", "true", "Warn", ""]),
         ] {
             let Action::Set(set) = find(key).unwrap().action else { panic!("{key}") };
             for value in values {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::values::{at_least, header, json, path, seconds, switch, words};
 use super::{Action, Key};
@@ -278,6 +278,17 @@ pub(crate) const USED: &[Key] = &[
     used("strict", "false", "whether a model that does not load ends the server", |d, text| {
         switch(text).map(|value| d.settings.strict = value)
     }),
+    used(
+        "verify_samples",
+        "warn",
+        "what becomes of a model whose known answers are not reproduced when it is loaded: `off`: they are \
+         not looked at; `warn`: it serves, and the log says what differs; `strict`: it does not load",
+        |d, text| {
+            let mode = text.parse().map_err(|wrong: String| anyhow!(wrong))?;
+            d.settings.engine.defaults.verify_samples = mode;
+            Ok(())
+        },
+    ),
 ];
 
 const fn used(

@@ -1,0 +1,141 @@
+//! One archive's known answers on one device, without a server around them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mar::Archive;
+use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
+use serde::Serialize;
+
+use crate::open::{Opener, Unpacked, invalid};
+use crate::plan::{Machine, first_device};
+use crate::pool::panicked;
+use crate::samples::{FirstDifference, Replay, SampleReport};
+use crate::work_dir::WorkDir;
+
+/// What is to be checked, and where.
+#[derive(Clone, Debug, Default)]
+pub struct CheckRequest {
+    /// The archive: a file or a folder.
+    pub archive: PathBuf,
+    /// Where its model runs; where a server would run it, where `None`.
+    pub device: Option<Device>,
+    /// The handler, where it is not to be the manifest's.
+    pub handler: Option<String>,
+    /// Threads of a forward pass on the processor.
+    pub threads: usize,
+    /// Where the archive is unpacked.
+    pub temp_dir: PathBuf,
+}
+
+/// What the known answers of an archive came to: all of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// The model's name, as the manifest has it.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// Where it ran.
+    pub device: String,
+    /// One entry a sample, in the archive's order.
+    pub samples: Vec<SampleReport>,
+}
+
+impl Checked {
+    /// The first stage of the first sample that differs.
+    pub fn first_difference(&self) -> Option<FirstDifference> {
+        self.samples.iter().find_map(SampleReport::first_difference)
+    }
+}
+
+/// Replays every known answer of an archive, on this thread.
+///
+/// # Errors
+/// Where there is nothing to replay, or nothing to replay it with: an archive without known answers or that
+/// cannot be opened, a device that is not there, a model that does not load. That answers differ is no error.
+pub fn check(
+    request: &CheckRequest,
+    handlers: Vec<Registration>,
+    runtimes: Vec<Arc<dyn Runtime>>,
+) -> Result<Checked> {
+    let opener = Opener { handlers, runtimes };
+    let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
+    let work_dir = WorkDir::create(&request.temp_dir).map_err(|error| {
+        let message = format!("cannot make a folder in {}: {error}", request.temp_dir.display());
+        Error::new(ErrorCode::Internal, message).caused_by(error)
+    })?;
+    let checking = Checking { request, opener: &opener, archive: &archive };
+    let model_dir = work_dir.fresh();
+    catch_unwind(AssertUnwindSafe(|| checking.run(&model_dir))).unwrap_or_else(|panic| {
+        Err(Error::invalid_model(panicked("loading", panic.as_ref()).message()))
+    })
+}
+
+struct Checking<'a> {
+    request: &'a CheckRequest,
+    opener: &'a Opener,
+    archive: &'a Archive,
+}
+
+impl Checking<'_> {
+    fn run(&self, model_dir: &Path) -> Result<Checked> {
+        let Self { request, archive, .. } = self;
+        let unpacked =
+            self.opener.unpack(archive, [request.handler.as_deref(), None], model_dir)?;
+        let opened = mar::read_samples(model_dir).map_err(|error| invalid(&error))?;
+        let opened =
+            opened.filter(|opened| !opened.samples().samples.is_empty()).ok_or_else(|| {
+                Error::invalid_model(format!(
+                    "{} has no known answers; pack it with mar pack --sample FILE --expect FILE",
+                    request.archive.display()
+                ))
+            })?;
+        let device = self.device(&unpacked)?;
+        let Unpacked { registration, runtime, file, settings } = unpacked;
+        let model = &archive.manifest().model;
+        let context = Context {
+            model_name: model.model_name.clone(),
+            model_version: model.model_version.clone(),
+            model_dir: model_dir.to_owned(),
+            config: settings,
+            manifest: model.extra.clone(),
+        };
+        let handler = registration.initialize(&context)?;
+        let network =
+            runtime.load(&LoadSpec { file, device, intra_op_threads: request.threads })?;
+        network.use_threads(request.threads);
+        let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
+        let mut samples = Vec::new();
+        for sample in &opened.samples().samples {
+            samples.push(replay.sample(sample)?.report);
+        }
+        Ok(Checked {
+            model: context.model_name,
+            version: context.model_version,
+            device: device.to_string(),
+            samples,
+        })
+    }
+
+    /// The device that was asked for, which has to be there, else the archive's.
+    fn device(&self, unpacked: &Unpacked) -> Result<Device> {
+        let Unpacked { runtime, settings, .. } = unpacked;
+        let (cuda_devices, name) = (runtime.cuda_devices(), runtime.name());
+        match self.request.device {
+            Some(Device::Cuda(index)) if index >= cuda_devices => {
+                Err(Error::invalid_model(format!(
+                    "there is no {}: {name} finds {}; give --device cpu",
+                    Device::Cuda(index),
+                    match cuda_devices {
+                        0 => "no CUDA device".to_owned(),
+                        1 => "one CUDA device, cuda:0".to_owned(),
+                        several => format!("{several} CUDA devices, numbered from 0"),
+                    }
+                )))
+            }
+            Some(device) => Ok(device),
+            None => first_device(settings, Machine { cuda_devices, runtime: name }),
+        }
+    }
+}

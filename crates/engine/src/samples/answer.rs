@@ -1,0 +1,174 @@
+//! What a client gets, held against what one got before.
+
+use mar::KnownAnswer;
+use mar_handler::Response;
+use serde_json::{Map, Value};
+
+use super::Compared;
+use super::numbers::{percent, short};
+
+/// Compares a response with a known body.
+pub(super) fn compare(known: &KnownAnswer, body: &[u8], ours: &Response) -> Compared {
+    if !(200..300).contains(&ours.status) {
+        return Err(format!("the answer has the status {}", ours.status));
+    }
+    if !is_json(&known.content_type) {
+        return of_bytes(body, &ours.body, known.agreement);
+    }
+    let known_value: Value = serde_json::from_slice(body)
+        .map_err(|error| format!("the known answer is no JSON: {error}"))?;
+    let value: Value = serde_json::from_slice(&ours.body)
+        .map_err(|error| format!("the answer is no JSON, as the known one is: {error}"))?;
+    let mut json = Json { tolerance: known.tolerance, largest: 0.0, numbers: 0 };
+    json.compare(&known_value, &value, &mut String::new())?;
+    Ok(if json.numbers == 0 {
+        "the known members are there".into()
+    } else {
+        format!(
+            "the known members are there; the largest difference of {} numbers is {}",
+            json.numbers,
+            short(json.largest)
+        )
+    })
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+fn of_bytes(known: &[u8], ours: &[u8], agreement: f64) -> Compared {
+    if known.len() != ours.len() {
+        return Err(format!("{} bytes where {} were known", ours.len(), known.len()));
+    }
+    let differ = known.iter().zip(ours).filter(|(a, b)| a != b).count();
+    let figures = if differ == 0 {
+        "equal, byte for byte".to_owned()
+    } else {
+        let share = percent(differ, known.len());
+        format!("{differ} of {} bytes differ, {share}", known.len())
+    };
+    let equal = super::numbers::count(known.len() - differ);
+    if equal >= agreement * super::numbers::count(known.len()) {
+        Ok(figures)
+    } else {
+        Err(format!("{figures}; {} of them must be the known ones", short(agreement)))
+    }
+}
+
+/// Two values of JSON, walked side by side up to the first difference.
+struct Json {
+    tolerance: f64,
+    largest: f64,
+    numbers: usize,
+}
+
+impl Json {
+    /// `at` is the JSON pointer of these values.
+    fn compare(&mut self, known: &Value, ours: &Value, at: &mut String) -> Result<(), String> {
+        match (known, ours) {
+            (Value::Object(known), Value::Object(ours)) => self.objects(known, ours, at),
+            (Value::Array(known), Value::Array(ours)) => {
+                if known.len() != ours.len() {
+                    let (ours, known) = (ours.len(), known.len());
+                    return Err(format!("{}: {ours} entries where {known} were known", shown(at)));
+                }
+                let pairs = known.iter().zip(ours).enumerate();
+                for (index, (known, ours)) in pairs {
+                    self.below(at, &index.to_string(), known, ours)?;
+                }
+                Ok(())
+            }
+            (Value::Number(_), Value::Number(_)) if known == ours => {
+                self.numbers += 1;
+                Ok(())
+            }
+            (Value::Number(a), Value::Number(b)) => {
+                let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+                let difference = (a - b).abs();
+                self.numbers += 1;
+                self.largest = self.largest.max(difference);
+                if difference <= self.tolerance {
+                    return Ok(());
+                }
+                let (at, tolerance) = (shown(at), short(self.tolerance));
+                Err(format!("{at}: {b} where {a} was known, and {tolerance} is allowed"))
+            }
+            _ if known == ours => Ok(()),
+            _ => Err(format!("{}: {} where {} was known", shown(at), brief(ours), brief(known))),
+        }
+    }
+
+    fn below(
+        &mut self,
+        at: &mut String,
+        token: &str,
+        known: &Value,
+        ours: &Value,
+    ) -> Result<(), String> {
+        let length = at.len();
+        at.push('/');
+        at.push_str(&token.replace('~', "~0").replace('/', "~1"));
+        self.compare(known, ours, at)?;
+        at.truncate(length);
+        Ok(())
+    }
+
+    /// What is not known may be there. What is known is there, and in the known order where that is a rank.
+    fn objects(
+        &mut self,
+        known: &Map<String, Value>,
+        ours: &Map<String, Value>,
+        at: &mut String,
+    ) -> Result<(), String> {
+        for (name, known) in known {
+            let Some(ours) = ours.get(name) else {
+                let names: Vec<&str> = ours.keys().take(8).map(String::as_str).collect();
+                let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+                return Err(format!(
+                    "{}: no \"{name}\", which was known; found: {names}",
+                    shown(at)
+                ));
+            };
+            self.below(at, name, known, ours)?;
+        }
+        let Some(ranked) = rank(known) else { return Ok(()) };
+        let order: Vec<(&String, f64)> =
+            ours.keys().filter_map(|name| Some((name, *ranked.get(name.as_str())?))).collect();
+        // Two that are as good as equal may change places.
+        let out_of_order =
+            order.windows(2).find(|pair| pair[1].1 > pair[0].1 + 2.0 * self.tolerance);
+        match out_of_order {
+            Some([(before, _), (after, _)]) => {
+                Err(format!("{}: \"{before}\" comes before \"{after}\"", shown(at)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The members of an object that is a ranking, as a classifier's answer is: numbers, not all of them whole,
+/// the largest first.
+fn rank(known: &Map<String, Value>) -> Option<std::collections::HashMap<&str, f64>> {
+    let numbers: Vec<(&str, f64)> = known
+        .iter()
+        .map(|(name, value)| Some((name.as_str(), value.as_f64()?)))
+        .collect::<Option<_>>()?;
+    let is_descending = numbers.windows(2).all(|pair| pair[0].1 >= pair[1].1);
+    let has_fractions = numbers.iter().any(|(_, number)| number.fract() != 0.0);
+    (is_descending && has_fractions).then(|| numbers.into_iter().collect())
+}
+
+fn shown(pointer: &str) -> &str {
+    if pointer.is_empty() { "the whole answer" } else { pointer }
+}
+
+/// A value in one short line.
+fn brief(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

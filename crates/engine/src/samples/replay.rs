@@ -1,0 +1,294 @@
+//! One sample on its way through a handler and a model, as a request would go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mar::{KnownAnswer, KnownStage, KnownTensor, Opened, Sample};
+use mar_handler::{
+    Batch, Error, ErrorCode, Handler, Model, Part, Request, Response, Result, Stage, Tensor,
+};
+
+use super::recorder::Recorder;
+use super::report::{SampleReport, StageReport, StageVerdict};
+use super::{Compared, answer, output, tensors};
+use crate::open::invalid;
+use crate::pool::panicked;
+
+const FORWARD: &str = "forward";
+const ANSWER: &str = "answer";
+
+/// What samples are replayed with. It takes the thread that it runs on.
+pub(crate) struct Replay<'a> {
+    pub(crate) opened: &'a Opened,
+    pub(crate) handler: &'a dyn Handler,
+    pub(crate) model: &'a dyn Model,
+}
+
+/// How much is replayed at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) samples: usize,
+    /// No sample is begun after that time, but the first.
+    pub(crate) time: Duration,
+}
+
+/// What came of one sample.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) report: SampleReport,
+    /// How the network failed, where it did.
+    pub(crate) failed: Option<Failed>,
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Whether it panicked, which leaves a model in an unknown state.
+    pub(crate) panicked: bool,
+}
+
+impl Replay<'_> {
+    /// Replays samples in order, up to the limit. `elapsed` tells the time since the first began.
+    ///
+    /// # Errors
+    /// What is wrong with the files of the samples; differences are no errors.
+    pub(crate) fn within(
+        &self,
+        limit: Limit,
+        elapsed: impl Fn() -> Duration,
+    ) -> Result<Vec<Replayed>> {
+        let mut replayed = Vec::new();
+        for sample in self.opened.samples().samples.iter().take(limit.samples) {
+            if !replayed.is_empty() && elapsed() >= limit.time {
+                break;
+            }
+            replayed.push(self.sample(sample)?);
+        }
+        Ok(replayed)
+    }
+
+    /// Replays one sample.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub(crate) fn sample(&self, sample: &Sample) -> Result<Replayed> {
+        let input: Bytes = self.opened.input(sample).map_err(|error| invalid(&error))?.into();
+        let mut going = Going { replay: self, sample, input, stages: Vec::new(), failed: None };
+        going.preprocessing()?;
+        going.network()?;
+        let report = SampleReport {
+            sample: sample.name.clone(),
+            made_by: sample.known.made_by.clone(),
+            stages: going.stages,
+        };
+        Ok(Replayed { report, failed: going.failed })
+    }
+}
+
+/// A sample that is being replayed.
+struct Going<'a> {
+    replay: &'a Replay<'a>,
+    sample: &'a Sample,
+    input: Bytes,
+    stages: Vec<StageReport>,
+    failed: Option<Failed>,
+}
+
+impl Going<'_> {
+    fn note(&mut self, stage: &str, verdict: StageVerdict, figures: impl Into<String>) {
+        self.stages.push(StageReport { stage: stage.into(), verdict, figures: figures.into() });
+    }
+
+    fn compared(&mut self, stage: &str, compared: Compared) {
+        match compared {
+            Ok(figures) => self.note(stage, StageVerdict::Reproduced, figures),
+            Err(figures) => self.note(stage, StageVerdict::Differs, figures),
+        }
+    }
+
+    /// The request that the inference port makes of the sample.
+    fn request(&self, query: &[(String, String)]) -> Request {
+        let content_type = self.sample.input.content_type.clone();
+        let headers = content_type.iter().map(|of| ("content-type".to_owned(), of.clone()));
+        let media_type = content_type.as_deref().and_then(|of| of.split(';').next());
+        Request {
+            id: format!("sample {}", self.sample.name),
+            headers: headers.collect(),
+            query: query.to_vec(),
+            parts: vec![Part {
+                name: "body".into(),
+                content_type: media_type.map(|of| of.trim().to_owned()),
+                data: self.input.clone(),
+            }],
+            ..Request::default()
+        }
+    }
+
+    fn preprocessing(&mut self) -> Result<()> {
+        let known = &self.sample.known.stages;
+        let Some(first) = known.first() else { return Ok(()) };
+        let request = self.request(&[]);
+        match caught(Stage::PREPROCESS, || self.replay.handler.stages(&request)) {
+            Ok(ours) => {
+                for stage in known {
+                    self.stage(stage, &ours, known.last().is_some_and(|last| last == stage))?;
+                }
+            }
+            Err(failed) => {
+                self.note(&first.stage, StageVerdict::Differs, failed.error.message());
+            }
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, known: &KnownStage, ours: &[Stage], is_last: bool) -> Result<()> {
+        let found = ours.iter().find(|stage| stage.name == known.stage);
+        // A handler that shows no stages shows what it makes in the end.
+        let shown = found
+            .or_else(|| ours.last().filter(|stage| is_last && stage.name == Stage::PREPROCESS));
+        let Some(shown) = shown else {
+            let names: Vec<&str> = ours.iter().map(|stage| stage.name).collect();
+            let figures = format!("the handler shows no such stage; it shows {}", names.join(", "));
+            self.note(&known.stage, StageVerdict::NotCompared, figures);
+            return Ok(());
+        };
+        let (expected, made) = (known.tensors.len(), shown.tensors.len());
+        if expected != made {
+            let figures = format!("{made} tensors where {expected} were known");
+            self.note(&known.stage, StageVerdict::Differs, figures);
+            return Ok(());
+        }
+        let mut same = Vec::new();
+        for (index, (known_tensor, tensor)) in known.tensors.iter().zip(&shown.tensors).enumerate()
+        {
+            let called = if made > 1 { format!("tensor {index}: ") } else { String::new() };
+            match self.tensor(known_tensor, tensor)? {
+                Ok(figures) => same.push(format!("{called}{figures}")),
+                Err(figures) => {
+                    self.note(&known.stage, StageVerdict::Differs, format!("{called}{figures}"));
+                    return Ok(());
+                }
+            }
+        }
+        self.note(&known.stage, StageVerdict::Reproduced, same.join("; "));
+        Ok(())
+    }
+
+    fn tensor(&self, known: &KnownTensor, ours: &Tensor) -> Result<Compared> {
+        tensors::compare(known, ours, || {
+            let read = known.copy.as_ref().map(|file| self.replay.opened.read(file));
+            read.transpose().map_err(|error| invalid(&error))
+        })
+    }
+
+    /// The network's own output, and what becomes of it for each of the known answers.
+    fn network(&mut self) -> Result<()> {
+        let known = &self.sample.known;
+        if known.answers.is_empty() {
+            if !known.output.is_empty() {
+                self.run(&self.request(&[]), true)?;
+            }
+            return Ok(());
+        }
+        for (index, answer) in known.answers.iter().enumerate() {
+            let request = self.request(&answer.query);
+            let records = index == 0 && !known.output.is_empty();
+            let Some(outputs) = self.run(&request, records)? else { continue };
+            self.answer(answer, outputs, &request)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a request through preprocessing and the network; `None` where it came to no outputs.
+    fn run(&mut self, request: &Request, records: bool) -> Result<Option<Vec<Tensor>>> {
+        let Replay { handler, model, .. } = *self.replay;
+        let inputs = match caught(Stage::PREPROCESS, || handler.preprocess(request)) {
+            Ok(inputs) => inputs,
+            Err(failed) => {
+                let figures = with_query(&request.query, failed.error.message());
+                self.note(Stage::PREPROCESS, StageVerdict::Differs, figures);
+                return Ok(None);
+            }
+        };
+        let recorder = Recorder::new(model, records);
+        let outputs = caught("inference", || {
+            let mut outputs = handler.inference(&recorder, Batch::stack(vec![inputs])?)?;
+            if outputs.len() != 1 {
+                let message = format!("the handler answered {} of 1 request", outputs.len());
+                return Err(Error::prediction_failed(message));
+            }
+            Ok(outputs.remove(0))
+        });
+        match (outputs, recorder.into_seen()) {
+            (Err(failed), _) => {
+                let figures = with_query(&request.query, failed.error.message());
+                self.note(FORWARD, StageVerdict::Differs, figures);
+                self.failed.get_or_insert(failed);
+                Ok(None)
+            }
+            (Ok(outputs), Some(seen)) => {
+                let compared = output::compare(&self.sample.known.output, &seen, model.device())?;
+                self.compared(FORWARD, compared);
+                Ok(Some(outputs))
+            }
+            (Ok(outputs), None) => {
+                if records {
+                    let figures = "the handler ran no network";
+                    self.note(FORWARD, StageVerdict::NotCompared, figures);
+                }
+                Ok(Some(outputs))
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        known: &KnownAnswer,
+        outputs: Vec<Tensor>,
+        request: &Request,
+    ) -> Result<()> {
+        let body = self.replay.opened.read(&known.file).map_err(|error| invalid(&error))?;
+        let made: Result<Response, Failed> =
+            caught("postprocess", || self.replay.handler.postprocess(outputs, request));
+        let compared = match made {
+            Ok(response) => answer::compare(known, &body, &response),
+            Err(failed) => Err(failed.error.message().to_owned()),
+        };
+        let compared =
+            compared.map(|figures| with_query(&known.query, &figures)).map_err(|figures| {
+                let unknown = self.sample.known.output.is_empty();
+                let hint = "; what the network gave is not known, so it may be the cause";
+                let figures = with_query(&known.query, &figures);
+                if unknown { figures + hint } else { figures }
+            });
+        self.compared(ANSWER, compared);
+        Ok(())
+    }
+}
+
+/// Figures of an answer that was asked for in a way of its own.
+fn with_query(query: &[(String, String)], figures: &str) -> String {
+    if query.is_empty() {
+        return figures.to_owned();
+    }
+    let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("?{}: {figures}", pairs.join("&"))
+}
+
+/// Runs a step of the handler's; a panic is a failure too.
+fn caught<T>(step: &str, run: impl FnOnce() -> Result<T>) -> Result<T, Failed> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(made)) => Ok(made),
+        Ok(Err(error)) => Err(Failed { error, panicked: false }),
+        Err(panic) => Err(Failed { error: panicked(step, panic.as_ref()), panicked: true }),
+    }
+}
+
+impl Failed {
+    /// Whether the same may do better another time.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.error.code() == ErrorCode::OutOfMemory
+    }
+}

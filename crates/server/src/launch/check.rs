@@ -1,0 +1,171 @@
+//! `marserve check`: an archive's known answers, replayed here without a server.
+//!
+//! Ends with 0 where all are reproduced, with 1 where one differs, with 2 where they could not be checked.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use comfy_table::{ContentArrangement, Table, presets};
+use mar_engine::{
+    CheckRequest, Checked, Device, FirstDifference, Registration, Runtime, StageVerdict, check,
+};
+use serde::Serialize;
+
+use super::{report_failure, say};
+
+/// The first argument that asks for it.
+pub(super) const COMMAND: &str = "check";
+
+const DIFFERS: u8 = 1;
+const NOT_CHECKED: u8 = 2;
+
+/// Replays the known answers of an archive, stage by stage, and names the first stage that differs.
+///
+/// Exit status: 0 all are reproduced, 1 one differs, 2 they could not be checked.
+#[derive(Debug, Parser)]
+#[command(name = "marserve check", bin_name = "marserve check")]
+struct Args {
+    /// The archive: a .mar, a .tar.gz or a folder
+    archive: PathBuf,
+
+    /// Where the model runs: cpu, or cuda:0 and so on [default: where the server would run it]
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    device: Option<Device>,
+
+    /// The handler, instead of the manifest's
+    #[arg(long, value_name = "NAME")]
+    handler: Option<String>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+enum Printed<'a> {
+    Reproduced(&'a Checked),
+    Differs {
+        first_difference: &'a FirstDifference,
+        #[serde(flatten)]
+        checked: &'a Checked,
+    },
+    NotChecked {
+        reason: String,
+    },
+}
+
+/// Runs the command; `arguments` are those after its name.
+pub(super) fn run(
+    arguments: &[OsString],
+    handlers: Vec<Registration>,
+    runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
+) -> ExitCode {
+    let named = std::iter::once(OsString::from(COMMAND)).chain(arguments.iter().cloned());
+    let args = match Args::try_parse_from(named) {
+        Ok(args) => args,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { NOT_CHECKED } else { 0 });
+        }
+    };
+    let request = CheckRequest {
+        archive: args.archive,
+        device: args.device,
+        handler: args.handler,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        temp_dir: std::env::temp_dir(),
+    };
+    match check(&request, handlers, runtimes()) {
+        Ok(checked) => {
+            let first = checked.first_difference();
+            if args.json {
+                print(&match &first {
+                    Some(first_difference) => {
+                        Printed::Differs { first_difference, checked: &checked }
+                    }
+                    None => Printed::Reproduced(&checked),
+                });
+            } else {
+                say(&table(&checked));
+                say(&verdict(&checked, first.as_ref()));
+            }
+            ExitCode::from(if first.is_some() { DIFFERS } else { 0 })
+        }
+        Err(error) => {
+            if args.json {
+                print(&Printed::NotChecked { reason: error.message().to_owned() });
+            }
+            report_failure(&anyhow::Error::new(error).context("not checked"));
+            ExitCode::from(NOT_CHECKED)
+        }
+    }
+}
+
+/// `cpu`, `cuda` or `cuda:N`.
+fn device(text: &str) -> Result<Device, String> {
+    let index = match text {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Some(0),
+        _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
+    };
+    index.map(Device::Cuda).ok_or_else(|| "give cpu, or cuda:0, cuda:1 and so on".into())
+}
+
+fn print(printed: &Printed<'_>) {
+    match serde_json::to_string(printed) {
+        Ok(text) => say(&text),
+        Err(error) => report_failure(&error.into()),
+    }
+}
+
+/// A row for each stage of each sample.
+fn table(checked: &Checked) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["sample", "stage", "verdict", "figures"]);
+    for sample in &checked.samples {
+        for stage in &sample.stages {
+            let verdict = match stage.verdict {
+                StageVerdict::Reproduced => "reproduced",
+                StageVerdict::Differs => "differs",
+                StageVerdict::NotCompared => "not compared",
+            };
+            table.add_row([&sample.sample, &stage.stage, verdict, &stage.figures]);
+        }
+    }
+    table.to_string()
+}
+
+fn verdict(checked: &Checked, first: Option<&FirstDifference>) -> String {
+    let Checked { model, version, device, samples } = checked;
+    let of = format!("{model} {version} on {device}");
+    match (first, samples.len()) {
+        (Some(first), _) => format!("{of}: {first}"),
+        (None, 1) => format!("{of}: the known answers of the sample are reproduced"),
+        (None, several) => {
+            format!("{of}: the known answers of all {several} samples are reproduced")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_the_server_names_them() {
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+        assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
+        assert_eq!(device("cuda:3"), Ok(Device::Cuda(3)));
+        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:x", "", "CPU"] {
+            assert!(device(wrong).unwrap_err().contains("cuda:0"), "{wrong}");
+        }
+    }
+}

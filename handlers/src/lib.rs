@@ -5,6 +5,7 @@
 
 mod answer;
 mod image_classifier;
+mod image_regressor;
 mod image_segmenter;
 mod input;
 mod known;
@@ -21,6 +22,7 @@ use mar_vision::PipelineConfig;
 use serde_json::{Map, Value};
 
 pub use image_classifier::ImageClassifier;
+pub use image_regressor::ImageRegressor;
 pub use image_segmenter::ImageSegmenter;
 pub use known::{Distance, MaskAnswer, Preprocessing, Seen, SeenTensor};
 pub use mask_segmenter::MaskSegmenter;
@@ -32,6 +34,7 @@ pub use text_classifier::TextClassifier;
 pub fn all() -> Vec<Registration> {
     vec![
         Registration::of::<ImageClassifier>(image_classifier::NAME),
+        Registration::of::<ImageRegressor>(image_regressor::NAME),
         Registration::of::<ImageSegmenter>(image_segmenter::NAME),
         Registration::of::<MaskSegmenter>(mask_segmenter::NAME),
         Registration::of::<ObjectDetector>(object_detector::NAME),
@@ -46,7 +49,9 @@ pub fn all() -> Vec<Registration> {
 /// Only the keys that say something of pixels are read: labels and other files need the archive.
 pub fn preprocessing(handler: &str, config: &Map<String, Value>) -> Option<Result<String>> {
     let defaults = match handler {
-        image_classifier::NAME | image_segmenter::NAME => PipelineConfig::torchvision_imagenet(),
+        image_classifier::NAME | image_regressor::NAME | image_segmenter::NAME => {
+            PipelineConfig::torchvision_imagenet()
+        }
         object_detector::NAME => PipelineConfig::to_tensor(),
         mask_segmenter::NAME => PipelineConfig::default(),
         _ => return None,
@@ -58,9 +63,109 @@ pub fn preprocessing(handler: &str, config: &Map<String, Value>) -> Option<Resul
 
 #[cfg(test)]
 mod tests {
+    use mar_handler::{Context, DType, ErrorCode, Part, Request, Stage, Tensor};
+    use mar_vision::{RgbImage8, rgb_png};
     use serde_json::json;
 
     use super::*;
+    use crate::section::tests::context;
+
+    const OF_IMAGES: [&str; 5] = [
+        image_classifier::NAME,
+        image_regressor::NAME,
+        image_segmenter::NAME,
+        mask_segmenter::NAME,
+        object_detector::NAME,
+    ];
+
+    /// A picture of 6 x 4 pixels of this colour.
+    fn picture(colour: [u8; 3]) -> Vec<u8> {
+        rgb_png(&RgbImage8::new(6, 4, colour.repeat(24)).unwrap()).unwrap()
+    }
+
+    /// What the handler of this name makes of a body on the way to its network.
+    fn stages(
+        name: &str,
+        context: &Context,
+        body: Vec<u8>,
+        content_type: Option<&str>,
+    ) -> Result<Vec<Stage>> {
+        let handler = all().into_iter().find(|known| known.name() == name).unwrap();
+        let content_type = content_type.map(str::to_owned);
+        let part = Part { name: "body".into(), content_type, data: body.into() };
+        let request = Request { parts: vec![part], ..Request::default() };
+        handler.initialize(context)?.stages(&request)
+    }
+
+    fn names(stages: &[Stage]) -> Vec<&str> {
+        stages.iter().map(|stage| stage.name).collect()
+    }
+
+    fn levels(stage: &Stage) -> (&[usize], &[u8]) {
+        let [tensor] = &stage.tensors[..] else { panic!("{stage:?}") };
+        (tensor.shape(), tensor.as_slice().unwrap())
+    }
+
+    #[test]
+    fn every_handler_of_images_shows_three_steps() {
+        let section =
+            json!({ "size": 2, "channel_order": "bgr", "mean": [0, 0, 1], "std": 1, "scale": 1 });
+        let context = context("no such folder", &section);
+        for name in OF_IMAGES {
+            let steps = stages(name, &context, picture([10, 20, 30]), None).unwrap();
+            assert_eq!(names(&steps), ["decode", "resize", "normalise"], "{name}");
+            // Red first, and no number of the archive's, until the last.
+            assert_eq!(levels(&steps[0]), (&[4, 6, 3][..], &[10, 20, 30].repeat(24)[..]), "{name}");
+            assert_eq!(levels(&steps[1]), (&[2, 2, 3][..], &[10, 20, 30].repeat(4)[..]), "{name}");
+            let seen = [[30.0; 4], [20.0; 4], [9.0_f32; 4]].concat();
+            let seen = vec![Tensor::from_vec(&[3, 2, 2], seen).unwrap()];
+            assert_eq!(steps[2].tensors, seen, "{name}");
+        }
+    }
+
+    #[test]
+    fn gray_has_one_channel_from_the_first_step_on() {
+        let context = context("no such folder", &json!({ "size": 2, "color_mode": "L" }));
+        let steps = stages("image_classifier", &context, picture([90; 3]), None).unwrap();
+        assert_eq!(levels(&steps[0]), (&[4, 6, 1][..], &[90; 24][..]));
+        assert_eq!(levels(&steps[1]), (&[2, 2, 1][..], &[90; 4][..]));
+        assert_eq!(steps[2].tensors[0].shape(), [1, 2, 2]);
+    }
+
+    #[test]
+    fn the_fast_tier_shows_no_image_that_it_never_has() {
+        let context = context("no such folder", &json!({ "size": 2, "parity": "fast" }));
+        for name in OF_IMAGES {
+            let steps = stages(name, &context, picture([9; 3]), None).unwrap();
+            assert_eq!(names(&steps), ["resize", "normalise"], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_has_one_step() {
+        let context = context("no such folder", &json!({}));
+        for name in ["image_classifier", "image_regressor", "tensor"] {
+            let numbers = b"[[[1, 2]], [[3, 4]], [[5, 6]]]".to_vec();
+            let json = Some("application/json");
+            let steps = stages(name, &context, numbers, json).unwrap();
+            assert_eq!(names(&steps), ["preprocess"], "{name}");
+            assert_eq!(steps[0].tensors[0].shape(), [3, 1, 2]);
+            assert_eq!(steps[0].tensors[0].dtype(), DType::F32);
+        }
+    }
+
+    #[test]
+    fn steps_that_cannot_be_shown_say_why() {
+        let of = |name: &str, section: &Value, body: &'static str| {
+            stages(name, &context("no such folder", section), body.into(), None)
+        };
+        for name in OF_IMAGES {
+            let error = of(name, &json!({}), "hello").unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{name}");
+            let error = of(name, &json!({ "sise": 3 }), "hello").unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidModel, "{name}");
+        }
+    }
 
     #[test]
     fn preprocessing_is_told_from_the_configuration_alone() {
@@ -70,6 +175,7 @@ mod tests {
         let torchserves = told("image_classifier", &json!({ "minWorkers": 1 })).unwrap();
         assert!(torchserves.contains("resize the shorter side to 256"), "{torchserves}");
         assert!(torchserves.contains("crop the centre 224x224"), "{torchserves}");
+        assert_eq!(told("image_regressor", &json!({})).as_ref(), Some(&torchserves));
         assert_eq!(told("image_segmenter", &json!({})), Some(torchserves));
         let own = told("image_classifier", &json!({ "handler": { "size": 96, "top_k": 3 } }));
         assert!(own.unwrap().contains("squish to 96x96"));

@@ -1,15 +1,18 @@
-//! `tensor`: numbers in, numbers out, for networks that need nothing done to either: tables, signals,
-//! embeddings, anything.
+//! `tensor`: numbers in, numbers out, for networks that need nothing done to either: signals, embeddings,
+//! anything. And rows of tables, whose columns an archive describes.
 
+mod columns;
 mod declared;
 pub(crate) mod npy;
 mod read;
+mod row;
 mod write;
 
 use mar_handler::{Context, DType, Error, ErrorCode, Handler, Request, Response, Result, Tensor};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::columns::{Columns, Written as WrittenColumns};
 use self::declared::Input;
 use crate::labels::{Labels, Written};
 use crate::section;
@@ -20,13 +23,25 @@ pub(crate) const NAME: &str = "tensor";
 /// Any network: tensors as JSON, as NumPy's files or as bytes go in, each without a batch dimension, and
 /// its outputs come back in the form that the client asks for.
 ///
-/// Its keys under `handler:` are `inputs`, `outputs`, `activation` and `labels`.
+/// With `columns` a request is a row of a table, an object with a member a column, as `FastAI`'s tabular learners
+/// take it.
+///
+/// Its keys under `handler:` are `inputs` or `columns`, `outputs`, `activation` and `labels`.
 #[derive(Debug)]
 pub struct TensorHandler {
-    inputs: Vec<Input>,
+    takes: Takes,
     outputs: Vec<String>,
     activation: Activation,
     labels: Labels,
+}
+
+/// What a request holds.
+#[derive(Debug)]
+enum Takes {
+    /// The network's inputs.
+    Inputs(Vec<Input>),
+    /// A row of these columns, of which the inputs are made.
+    Row(Columns),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +49,8 @@ pub struct TensorHandler {
 struct Own {
     /// What the network takes, in order; absent: one input of `float32`, of any shape.
     inputs: Option<Vec<Input>>,
+    /// The columns of a table, where a request is a row of it.
+    columns: Option<WrittenColumns>,
     /// What the network's answers are called, in order; absent: as the network calls them, else
     /// `output_0` and so on.
     outputs: Vec<String>,
@@ -54,23 +71,35 @@ enum Activation {
     Sigmoid,
 }
 
-const KEYS: [&str; 4] = ["inputs", "outputs", "activation", "labels"];
+const KEYS: [&str; 5] = ["inputs", "columns", "outputs", "activation", "labels"];
 
 impl Handler for TensorHandler {
     fn initialize(context: &Context) -> Result<Self> {
-        let Own { inputs, outputs, activation, labels } = section::own(context, NAME, &KEYS)?;
-        let inputs = declared::checked(inputs)?;
+        let own = section::own(context, NAME, &KEYS)?;
+        let Own { inputs, columns, outputs, activation, labels } = own;
+        let takes = match (inputs, columns) {
+            (Some(_), Some(_)) => {
+                return Err(section::wrong(
+                    &"inputs: columns say what the network takes; leave one of them out",
+                ));
+            }
+            (None, Some(columns)) => Takes::Row(columns.checked()?),
+            (inputs, None) => Takes::Inputs(declared::checked(inputs)?),
+        };
         if let Some(twice) = (1..outputs.len()).find(|i| outputs[..*i].contains(&outputs[*i])) {
             return Err(section::wrong(&format!("outputs: {:?} stands twice", outputs[twice])));
         }
         let labels = Labels::find(labels, &context.model_dir)?;
-        Ok(Self { inputs, outputs, activation, labels })
+        Ok(Self { takes, outputs, activation, labels })
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
         // What is wrong with the query is said before the network runs.
         write::wanted(request)?;
-        read::inputs(request, &self.inputs)
+        match &self.takes {
+            Takes::Inputs(inputs) => read::inputs(request, inputs),
+            Takes::Row(columns) => row::inputs(request, columns),
+        }
     }
 
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
@@ -96,7 +125,14 @@ impl Handler for TensorHandler {
 
     fn describe(&self) -> Map<String, Value> {
         let mut told = Map::new();
-        told.insert("inputs".into(), self.inputs.iter().map(Input::describe).collect());
+        match &self.takes {
+            Takes::Inputs(inputs) => {
+                told.insert("inputs".into(), inputs.iter().map(Input::describe).collect());
+            }
+            Takes::Row(columns) => {
+                told.insert("columns".into(), columns.describe());
+            }
+        }
         if !self.outputs.is_empty() {
             told.insert("outputs".into(), self.outputs.clone().into());
         }

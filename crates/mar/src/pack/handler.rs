@@ -6,7 +6,7 @@ use crate::Error;
 
 /// Handlers that live in the server, so that nothing is packed for them: torch-model-archiver's
 /// eight, then ours.
-pub const BUILTIN_HANDLERS: [&str; 10] = [
+pub const BUILTIN_HANDLERS: [&str; 11] = [
     "base_handler",
     "text_classifier",
     "image_classifier",
@@ -15,6 +15,7 @@ pub const BUILTIN_HANDLERS: [&str; 10] = [
     "dali_image_classifier",
     "vllm_handler",
     "trt_llm_handler",
+    "image_regressor",
     "mask_segmenter",
     "tensor",
 ];

@@ -14,5 +14,6 @@ mod hostile; // bombs, mutations, random bytes
 mod masks; // run lengths, polygons and files of masks against pycocotools and NumPy
 mod pipeline; // tensors against FastAI's
 mod resizing; // every filter against Pillow's bytes
+mod steps; // the pixels on the way from a file to numbers
 mod truncation; // files cut short
 mod zoo; // thousands of damaged files, in a process that may take little memory

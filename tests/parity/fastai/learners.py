@@ -285,7 +285,7 @@ RECIPES = {
     "several-often": Recipe("labels", "pad, reflection", "ImageNet", several_often),
     "mask-two": Recipe("mask", "squish", "ImageNet", mask_two, epochs=4),
     "mask-attention": Recipe("mask", "crop", "ImageNet", mask_attention, epochs=4),
-    "mask-narrow": Recipe("mask", "squish", "ImageNet", mask_narrow),
+    "mask-narrow": Recipe("mask", "squish", "ImageNet", mask_narrow, epochs=10),
     "mask-native": Recipe("mask", "none", "none", mask_native, native=True),
     "number-in-range": Recipe("numbers", "squish", "ImageNet", number_in_range),
     "two-numbers": Recipe("numbers", "squish", "ImageNet", two_numbers),

@@ -52,14 +52,16 @@ class Picture:
                 canvas.polygon([(left, bottom), (right, bottom), ((left + right) / 2, top)], fill=ink)
 
 
-def draw_set(folder: Path, count: int, seed: int, sizes: list[tuple[int, int]], several: bool = False) -> list[Picture]:
+def draw_set(
+    folder: Path, count: int, seed: int, sizes: list[tuple[int, int]], several: bool = False, only: int | None = None
+) -> list[Picture]:
     """Writes `count` pictures as images/NNNN.png and masks/NNNN.png, every figure as often as the others."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(seed))
     pictures = []
     for number in range(count):
-        figures = [number % len(FIGURES)]
+        figures = [number % len(FIGURES) if only is None else only]
         if several:
             figures = [k for k in range(len(FIGURES)) if rng.random() < 0.5]
         picture = Picture(seed + number, sizes[number % len(sizes)], figures)

@@ -203,7 +203,7 @@ impl SeenTensor {
             // Infinities and what is no number are as they were, or they are not.
             let is_same = here.to_bits() == there.to_bits() || (here.is_nan() && there.is_nan());
             let apart = if is_same { 0.0 } else { (here - there).abs() };
-            if apart.is_nan() || apart > tolerance * there.abs().max(1.0) {
+            if !apart.is_finite() || apart > tolerance * there.abs().max(1.0) {
                 far += 1;
             }
             most = if apart.is_nan() { f64::INFINITY } else { most.max(apart) };
@@ -271,6 +271,8 @@ fn pixels(size: [usize; 2], seen: &[Seen]) -> Result<Option<&'static str>> {
         (true, true) => Ok(None),
         (true, false) => Ok(Some("network")),
         (false, true) => Ok(Some("original")),
+        // The fast tier never has the image in its own size. What is no size of its is told by a check.
+        (false, false) if image.is_none() && network.is_some() => Ok(Some("original")),
         (false, false) => {
             let sides = |of: Option<[usize; 2]>| {
                 of.map_or("unknown".to_owned(), |[height, width]| format!("{height}x{width}"))
@@ -307,4 +309,145 @@ fn classes_of_npy(file: &[u8]) -> Result<([usize; 2], Vec<u8>)> {
     let classes = classes
         .ok_or_else(|| Error::invalid_input("a mask holds classes, whole numbers from 0 to 255"))?;
     Ok(([height, width], classes))
+}
+
+#[cfg(test)]
+mod tests {
+    use mar_vision::{RgbImage8, npy_u8, palette_png, rgb_png, voc_palette};
+    use serde_json::json;
+
+    use super::*;
+
+    fn preprocessing(handler: &str, section: &Value) -> Result<Preprocessing> {
+        let config = json!({ "handler": section });
+        let config = config.as_object().unwrap().clone();
+        Preprocessing::of(handler, PathBuf::new(), config, Map::new()).unwrap()
+    }
+
+    /// An image of 6x4 pixels (width x height), of which a network sees 3x2.
+    fn segmenter() -> (Preprocessing, Vec<Seen>) {
+        let section = json!({ "size": [2, 3], "resize": "squish", "labels": ["a", "b"] });
+        let preprocessing = preprocessing("mask_segmenter", &section).unwrap();
+        let image = RgbImage8::new(6, 4, (0..72).collect()).unwrap();
+        let seen = preprocessing.stages(rgb_png(&image).unwrap(), None).unwrap();
+        (preprocessing, seen)
+    }
+
+    fn tensor(dtype: DType, shape: &[usize], data: Vec<u8>) -> SeenTensor {
+        SeenTensor(Tensor::from_bytes(dtype, shape, data.into()).unwrap())
+    }
+
+    fn floats(shape: &[usize], values: Vec<f32>) -> SeenTensor {
+        SeenTensor(Tensor::from_vec(shape, values).unwrap())
+    }
+
+    #[test]
+    fn an_image_is_seen_at_every_stage_and_numbers_at_one() {
+        let (_, seen) = segmenter();
+        let stages: Vec<_> = seen.iter().map(|seen| seen.stage).collect();
+        assert_eq!(stages, ["decode", "resize", "normalise"]);
+        assert_eq!(seen[0].tensors[0].shape(), [4, 6, 3]);
+        assert_eq!(seen[0].tensors[0].bytes(), (0..72).collect::<Vec<u8>>());
+        assert_eq!(seen[0].tensors[0].channel_means(), [34.5, 35.5, 36.5]);
+        assert_eq!(
+            (seen[2].tensors[0].dtype(), seen[2].tensors[0].shape()),
+            ("float32", &[3, 2, 3][..])
+        );
+        let numbers = preprocessing("tensor", &json!({})).unwrap();
+        let seen = numbers.stages(b"[1, 2.5]".to_vec(), Some("application/json")).unwrap();
+        assert_eq!(seen[0].stage, "preprocess");
+        assert_eq!(seen[0].tensors[0].bytes(), [1.0_f32, 2.5].map(f32::to_le_bytes).as_flattened());
+        assert!(numbers.stages(b"what".to_vec(), None).is_err());
+    }
+
+    #[test]
+    fn a_handler_that_is_not_here_and_one_that_cannot_be_are_told_apart() {
+        assert!(Preprocessing::of("my.py", PathBuf::new(), Map::new(), Map::new()).is_none());
+        let error = preprocessing("mask_segmenter", &json!({ "size": "big" })).unwrap_err();
+        assert!(error.message().contains("size"), "{error}");
+    }
+
+    #[test]
+    fn a_saved_mask_is_the_answer_in_bytes_of_the_size_that_it_has() {
+        let (preprocessing, seen) = segmenter();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        for ((width, height), whose) in [((3, 2), "network"), ((6, 4), "original")] {
+            let pixels = u8::try_from(width * height).unwrap();
+            let classes: Vec<u8> = (0..pixels).map(|i| i % 2).collect();
+            let png = palette_png(&classes, width, height, &voc_palette(2)).unwrap();
+            let npy = npy_u8([height as usize, width as usize], &classes);
+            let query = vec![pair("format", "raw"), pair("size", whose)];
+            let expected = MaskAnswer { query, classes };
+            for file in [&png, &npy] {
+                assert_eq!(preprocessing.mask(file, &seen).unwrap().unwrap(), expected);
+            }
+        }
+        let other = palette_png(&[0; 4], 2, 2, &voc_palette(2)).unwrap();
+        let error = preprocessing.mask(&other, &seen).unwrap().unwrap_err().to_string();
+        assert!(error.contains("2x2") && error.contains("4x6") && error.contains("2x3"), "{error}");
+        assert!(preprocessing.mask(b"{}", &seen).is_none());
+        let fast = &seen[1..];
+        let answer = preprocessing.mask(&other, fast).unwrap().unwrap();
+        assert_eq!(answer.query, [pair("format", "raw"), pair("size", "original")]);
+        let numbers = super::tests::preprocessing("tensor", &json!({})).unwrap();
+        assert!(numbers.mask(&other, &seen).is_none());
+    }
+
+    #[test]
+    fn an_array_that_is_no_mask_is_refused() {
+        let (preprocessing, seen) = segmenter();
+        let said = |descr: &str, shape: &[usize], data: &[u8]| {
+            let file = mar_vision::npy(descr, shape, data).unwrap();
+            preprocessing.mask(&file, &seen).unwrap().map_err(|error| error.to_string())
+        };
+        let long = |value: i64| [value, 1, 0, 1, 0, 1].map(i64::to_le_bytes).concat();
+        assert_eq!(said("<i8", &[2, 3], &long(255)).unwrap().classes, [255, 1, 0, 1, 0, 1]);
+        for value in [256, -1] {
+            assert!(said("<i8", &[2, 3], &long(value)).unwrap_err().contains("from 0 to 255"));
+        }
+        assert!(said("|u1", &[6], &[0; 6]).unwrap_err().contains("two sides"));
+    }
+
+    #[test]
+    fn copies_are_small_and_tensors_near_to_their_own() {
+        let values = vec![0.1, -2.5, 1e-7, 1000.1];
+        let floats_here = floats(&[1, 2, 2], values.clone());
+        let (ending, copy) = floats_here.copy().unwrap();
+        assert_eq!((ending, copy.len()), ("f16", 8));
+        let distance = floats_here.distance(&copy).unwrap();
+        assert!(distance.share < 1e-9 && distance.most < 1.0, "{distance:?}");
+        let moved = floats(&[1, 2, 2], values.iter().map(|value| value + 0.05).collect());
+        let distance = moved.distance(&copy).unwrap();
+        // One of a thousand is rounded by more than that.
+        assert!((distance.share - 0.75).abs() < 1e-9, "{distance:?}");
+        assert_eq!(floats_here.distance(&copy[1..]), None);
+        assert_eq!(floats_here.distance(&copy[2..]), None);
+
+        let pixels = tensor(DType::U8, &[4], vec![1, 2, 3, 4]);
+        assert_eq!(pixels.copy().unwrap(), ("u8", vec![1, 2, 3, 4]));
+        assert_eq!(pixels.distance(&[1, 2, 3, 9]), Some(Distance { share: 0.25, most: 5.0 }));
+    }
+
+    #[test]
+    fn what_does_not_fit_has_no_copy_and_what_is_no_number_is_only_like_itself() {
+        assert_eq!(floats(&[1], vec![1e6]).copy(), None);
+        let many = tensor(DType::U8, &[MAX_COPIED + 1], vec![0; MAX_COPIED + 1]);
+        assert_eq!(many.copy(), None);
+        let odd = floats(&[2], vec![f32::NAN, f32::INFINITY]);
+        let (_, copy) = odd.copy().unwrap();
+        assert_eq!(odd.distance(&copy), Some(Distance { share: 0.0, most: 0.0 }));
+        let even = floats(&[2], vec![0.0, 0.0]);
+        assert_eq!(even.distance(&copy), Some(Distance { share: 1.0, most: f64::INFINITY }));
+    }
+
+    #[test]
+    fn channels_are_the_last_side_of_pixels_and_the_first_of_numbers() {
+        let numbers = floats(&[2, 1, 2], vec![1.0, 3.0, 5.0, 7.0]);
+        assert_eq!(numbers.channel_means(), [2.0, 6.0]);
+        assert!(floats(&[4], vec![0.0; 4]).channel_means().is_empty());
+        assert!(floats(&[0, 2, 2], Vec::new()).channel_means().is_empty());
+        assert!(floats(&[2, 0, 2], Vec::new()).channel_means().is_empty());
+        let words = tensor(DType::I64, &[1, 1, 1], vec![0; 8]);
+        assert!(words.channel_means().is_empty());
+    }
 }

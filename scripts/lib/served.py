@@ -21,14 +21,14 @@ def binary(name):
     return Path(os.environ.get(name.upper(), ROOT / "target/release" / name)).resolve()
 
 
-def pack(store, name, config, weights=ROOT / "examples/street_scenes/fastunet.pt", handler="mask_segmenter"):
-    """Packs weights, by default the example's, with this `model-config.yaml`, given as text."""
+def pack(store, name, config, weights=ROOT / "examples/street_scenes/fastunet.pt", handler="mask_segmenter", *flags):
+    """Packs weights, by default the example's, with this `model-config.yaml`, given as text, and more flags."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model-config.yaml"
         file.write_text(config, encoding="utf-8")
         subprocess.run(
             [binary("mar"), "pack", "--model-name", name, "--version", "1.0", "--handler", handler,
-             "--serialized-file", weights, "--config-file", file, "--export-path", store, "--force"],
+             "--serialized-file", weights, "--config-file", file, "--export-path", store, "--force", *flags],
             check=True, stdout=subprocess.DEVNULL,
         )
 

@@ -129,6 +129,59 @@ fn instances_are_tensors_too() {
 }
 
 #[test]
+fn rows_of_a_table_are_numbered_and_normalised() {
+    let config = r#"
+handler:
+  columns:
+    categorical:
+      - name: workclass
+        categories: [" ?", " Private", "no", 3]
+      - name: age_na
+        missing: age
+    continuous:
+      - {name: age, fill: 38.0, mean: 40.0, std: 4.0}
+      - name: hours
+"#;
+    let (_store, server) = served("tensor", &[("model-config.yaml", config)]);
+    let url = server.inference("/predictions/m");
+    // The network gives back what it gets.
+    let told = post(&url, br#"{"workclass": " Private", "age": 49, "hours": 40, "sex": "f"}"#);
+    assert_eq!(told.text(), r#"{"x_cat":[2,1],"x_cont":[2.25,40.0]}"#);
+    let missing = post(&url, br#"{"workclass": "no", "hours": 1}"#);
+    assert_eq!(missing.json(), json!({ "x_cat": [3, 2], "x_cont": [-0.5, 1.0] }));
+    let rows = br#"{"instances": [{"workclass": 3.0, "hours": 1}, {"age": 40, "hours": 2}]}"#;
+    let told = post(&server.inference("/v1/models/m:predict"), rows).json();
+    assert_eq!(
+        told["predictions"],
+        json!([
+            { "x_cat": [4, 2], "x_cont": [-0.5, 1.0] },
+            { "x_cat": [0, 1], "x_cont": [0.0, 2.0] },
+        ])
+    );
+    for (row, words) in [
+        (&br#"{"workclass": "no"}"#[..], r#"column "hours": is missing"#),
+        (br#"{"hours": "40"}"#, r#"column "hours": "40" is text"#),
+        (br#"{"stunden": 40}"#, "found: stunden"),
+    ] {
+        let (code, _, message) = post(&url, row).error();
+        assert_eq!((code, message.contains(words)), (400, true), "{message}");
+    }
+}
+
+#[test]
+fn numbers_are_read_off_an_image() {
+    let config = "handler: {labels: [age, height]}";
+    let (_store, server) = served("image_regressor", &[("model-config.yaml", config)]);
+    let url = server.inference("/predictions/m");
+    // The network gives back what it gets, which as numbers may be what it would answer.
+    let told = post(&url, b"[41.5, 0.1]");
+    assert_eq!((told.status, told.text()), (200, r#"{"age":41.5,"height":0.1}"#));
+    assert_eq!(told.header("x-parity"), Some("exact"));
+    let (code, _, message) = post(&url, b"[1, 2, 3]").error();
+    assert!(message.contains("gave 3 numbers; the archive names 2"), "{code}: {message}");
+}
+
+#[test]
 fn a_text_needs_words_and_the_archive_a_vocabulary() {
     let (_store, server) = served("text_classifier", &[("vocab.txt", "<unk>\nhere\n")]);
     let (code, _, message) =

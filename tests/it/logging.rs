@@ -12,16 +12,16 @@ use crate::support::store::Store;
 
 /// A record in all three forms.
 #[derive(Clone, Debug)]
-struct Lines {
+pub(crate) struct Lines {
     target: String,
-    text: String,
+    pub(crate) text: String,
     json: String,
     torchserve: String,
 }
 
 /// Hears every record of this process: those of the other tests too.
 #[derive(Default)]
-struct Heard(Mutex<Vec<Lines>>);
+pub(crate) struct Heard(Mutex<Vec<Lines>>);
 
 impl Log for Heard {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -41,7 +41,7 @@ impl Log for Heard {
 }
 
 /// What is heard from the first call on.
-fn heard() -> &'static Heard {
+pub(crate) fn heard() -> &'static Heard {
     static HEARD: OnceLock<&'static Heard> = OnceLock::new();
     HEARD.get_or_init(|| {
         let heard: &'static Heard = Box::leak(Box::default());
@@ -52,7 +52,7 @@ fn heard() -> &'static Heard {
 }
 
 /// The records that hold this text.
-fn holding(text: &str) -> Vec<Lines> {
+pub(crate) fn holding(text: &str) -> Vec<Lines> {
     heard().0.lock().iter().filter(|lines| lines.json.contains(text)).cloned().collect()
 }
 

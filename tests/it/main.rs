@@ -2,7 +2,7 @@
 //!
 //! Every test starts a server of its own on free ports, with a model store of its own. Most run on a
 //! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch`,
-//! `detectors`, `answers` and `process` run the real thing.
+//! `detectors`, `answers`, `known_answers` and `process` run the real thing.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -28,6 +28,9 @@ mod handlers;
 mod health;
 /// What a request is answered: bodies, forms, versions, headers, errors.
 mod inference;
+/// Known answers on libtorch: an archive with a fault in it, and the stage that shows it.
+#[cfg(feature = "torch")]
+mod known_answers;
 /// Many instances in one request, as KServe and TensorFlow Serving send them.
 mod kserve_v1;
 /// Start-up, health, draining, recovery of a worker that went down.
@@ -55,6 +58,8 @@ mod recovery;
 mod registration;
 /// SageMaker's paths, and how they choose a model.
 mod sagemaker;
+/// Known answers: replayed by `marserve check`, and when a model is loaded.
+mod samples;
 /// How workers come and go, and where they run.
 mod scaling;
 /// What is written down of the models, and how they come back.

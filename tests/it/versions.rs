@@ -68,7 +68,7 @@ fn a_worker_that_does_not_end_in_time_is_told_of_and_the_model_is_gone() {
 }
 
 /// Sends requests from several clients while `change` runs; each answer goes through `check`.
-fn under_load(server: &TestServer, check: fn(&str), change: impl FnOnce()) -> usize {
+pub(crate) fn under_load(server: &TestServer, check: fn(&str), change: impl FnOnce()) -> usize {
     let stop = AtomicBool::new(false);
     let answered = AtomicUsize::new(0);
     let url = server.inference("/predictions/m");

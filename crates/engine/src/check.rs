@@ -81,16 +81,17 @@ struct Checking<'a> {
 impl Checking<'_> {
     fn run(&self, model_dir: &Path) -> Result<Checked> {
         let Self { request, archive, .. } = self;
+        // First of all: what there is to say of an archive without any needs no handler and no runtime.
+        let some = |opened: &mar::Opened| !opened.samples().samples.is_empty();
+        if !archive.samples().map_err(|error| invalid(&error))?.is_some_and(|opened| some(&opened))
+        {
+            return Err(self.none());
+        }
         let unpacked =
             self.opener.unpack(archive, [request.handler.as_deref(), None], model_dir)?;
+        // Files are read from the folder, of which each is at hand.
         let opened = mar::read_samples(model_dir).map_err(|error| invalid(&error))?;
-        let opened =
-            opened.filter(|opened| !opened.samples().samples.is_empty()).ok_or_else(|| {
-                Error::invalid_model(format!(
-                    "{} has no known answers; pack it with mar pack --sample FILE --expect FILE",
-                    request.archive.display()
-                ))
-            })?;
+        let opened = opened.ok_or_else(|| self.none())?;
         let device = self.device(&unpacked)?;
         let Unpacked { registration, runtime, file, settings } = unpacked;
         let model = &archive.manifest().model;
@@ -116,6 +117,13 @@ impl Checking<'_> {
             device: device.to_string(),
             samples,
         })
+    }
+
+    fn none(&self) -> Error {
+        Error::invalid_model(format!(
+            "{} has no known answers; pack it with mar pack --sample FILE --expect FILE",
+            self.request.archive.display()
+        ))
     }
 
     /// The device that was asked for, which has to be there, else the archive's.

@@ -26,7 +26,7 @@ pub trait Handler: Send + Sync + 'static {
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>>;
 
     /// What [`Self::preprocess`] makes of a request, and what it had on the way: the last stage's tensors are
-    /// those that `preprocess` gives. A handler of images has three, under the names in [`Stage`]. Known
+    /// those that `preprocess` gives and the network sees. A handler of images has three, under the names in [`Stage`]. Known
     /// answers are held against them; requests that are served do not come here.
     ///
     /// # Errors

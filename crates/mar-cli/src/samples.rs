@@ -41,16 +41,22 @@ pub(crate) fn complete(options: &mut PackOptions) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let preprocessing = match preprocessing(options, &scratch)? {
-        Ok(preprocessing) => preprocessing,
-        Err(warning) => return Ok(vec![warning]),
+    let mut samples = std::mem::take(&mut options.samples);
+    let warnings = match preprocessing(options, &scratch)? {
+        Ok(preprocessing) => complete_with(&preprocessing, &mut samples)?,
+        Err(warning) => vec![warning],
     };
+    options.samples = samples;
+    Ok(warnings)
+}
+
+fn complete_with(preprocessing: &Preprocessing, samples: &mut [PackSample]) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for sample in &mut options.samples {
+    for sample in samples {
         let of = format!("sample {:?}", sample.name);
         match preprocessing.stages(sample.input.clone(), sample.content_type.as_deref()) {
             Ok(seen) => {
-                as_classes(sample, &preprocessing, &seen)?;
+                as_classes(sample, preprocessing, &seen)?;
                 warnings.extend(compare(sample, &seen).map(|what| format!("{of}: {what}")));
                 fill(sample, seen);
             }
@@ -70,7 +76,6 @@ fn preprocessing(
         serialized_file: None,
         export_path: scratch.path().to_owned(),
         format: PackFormat::NoArchive,
-        samples: Vec::new(),
         ..options.clone()
     };
     let Packed { path, .. } = mar::pack(&light, &mut |_, _| ())?;
@@ -105,7 +110,7 @@ fn as_classes(sample: &mut PackSample, preprocessing: &Preprocessing, seen: &[Se
             file: add(files, format!("{}.raw", answer.file), mask.classes),
             content_type: "application/octet-stream".to_owned(),
             tolerance: answer.tolerance,
-            agreement: MASK_AGREEMENT,
+            agreement: answer.agreement.min(MASK_AGREEMENT),
         };
     }
     let tensors = known.stages.iter().flat_map(|stage| &stage.tensors);

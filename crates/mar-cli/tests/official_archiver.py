@@ -6,7 +6,8 @@ usage: official_archiver.py --mar PATH_TO_MAR
 Run with a Python that has torch-model-archiver (pip install --require-hashes -r requirements.txt).
 For each row of CASES both tools must make archives with the same files, the same bytes in every file
 and the same manifest, but for createdOn and archiverVersion. For each row of ERRORS both must fail,
-with status 2 or not alike. Exit status 1 if any row differs.
+with status 2 or not alike. At last an archive with samples, which only `mar pack` makes, is read by Python,
+and the official archiver packs its files again. Exit status 1 if any row differs.
 """
 
 import argparse
@@ -47,6 +48,7 @@ CASES = [
     ("C++ worker, built in", ["--runtime", "LSP", "--handler", "TorchScriptHandler"]),
     ("force over an archive", [*FULL, "--force"]),
     ("abbreviated flags", "--handl base_handler --serial weights.pt --req requirements.txt".split()),
+    ("the shortest flag that is unique there", "--handler base_handler --s weights.pt".split()),
     ("long version and equals signs", ["--handler=base_handler", "--version=2.0-rc1"]),
     ("empty optional flags",
      ["--handler", "base_handler", "--extra-files", "", "--serialized-file", ""]),
@@ -166,6 +168,28 @@ def check_error(tools, inputs, work, flags, usage):
     return ""
 
 
+def check_samples(tools, inputs, work):
+    """Samples are files like any others to those who do not know them."""
+    flags = ["--handler", "base_handler", "--serialized-file", "weights.pt"]
+    samples = ["--sample", "labels.txt", "--expect", "assets/index_to_name.json"]
+    found = []
+    for name, more in (("mar", samples), ("official", ["--extra-files", str(work / "files")])):
+        out = work / name
+        out.mkdir()
+        status, err = run(tools[name], inputs, work, [*BASE, "--export-path", str(out), *flags, *more])
+        if status != 0:
+            return f"{name} failed with {status}: {err.splitlines()[-1:]}"
+        found.append(contents(out / "m.mar", "default"))
+        for file in (file for file in found[0] if file.startswith("samples/")):
+            path = work / "files" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(found[0][file])
+    sampled = [file for file in found[0] if file.startswith("samples/")]
+    if sampled != ["samples/1/index_to_name.json", "samples/1/labels.txt", "samples/samples.json"]:
+        return f"samples: {sampled}"
+    return compare(*found)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mar", required=True, type=Path, help="the mar binary")
@@ -177,6 +201,7 @@ def main():
         make_inputs(inputs)
         rows = [(what, check_case, (flags,)) for what, flags in CASES]
         rows += [(what, check_error, (flags, usage)) for what, flags, usage in ERRORS]
+        rows += [("an archive with samples", check_samples, ())]
         for number, (what, check, arguments) in enumerate(rows):
             work = Path(folder) / str(number)
             work.mkdir()

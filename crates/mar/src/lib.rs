@@ -18,6 +18,7 @@
 //! | `max_ratio` | 200 | bytes out per byte of the archive, beyond the first 64 MiB |
 //! | name | 1024 bytes, 255 a component, 64 folders deep | not adjustable |
 //! | manifest, configuration | 1 MiB each | not adjustable |
+//! | known answers | 100 samples, an index of 4 MiB, 64 MiB a file, 512 MiB together | not adjustable |
 //!
 //! A folder's links may point inside the folder. Links in zips and tars are refused altogether.
 //!

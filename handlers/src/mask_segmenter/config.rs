@@ -21,6 +21,8 @@ pub(super) struct Config {
     pub(super) palette: Vec<[u8; 3]>,
     /// How masks are answered where the request does not say.
     pub(super) answer: Options,
+    /// Above which probability a pixel is 1, of a network with one logit a pixel.
+    pub(super) threshold: Option<f32>,
 }
 
 /// The keys that are not the pipeline's.
@@ -33,16 +35,18 @@ struct Classes {
     palette: Option<Vec<[u8; 3]>>,
     /// Defaults of what a request may ask for.
     answer: Options,
+    /// Of a network with one logit a pixel; absent: a half, and networks with several classes.
+    threshold: Option<f32>,
 }
 
 impl Classes {
-    const KEYS: [&str; 3] = ["labels", "palette", "answer"];
+    const KEYS: [&str; 4] = ["labels", "palette", "answer", "threshold"];
 }
 
 impl Config {
     pub(super) fn read(context: &Context) -> Result<Self> {
         let (written, classes) = parted(context, NAME, &Classes::KEYS)?;
-        let Classes { labels, palette, answer } = classes;
+        let Classes { labels, palette, answer, threshold } = classes;
         let limits =
             written.max_image_pixels.map_or_else(DecodeLimits::default, DecodeLimits::for_pixels);
         let exif = written.exif.unwrap_or_default();
@@ -62,8 +66,13 @@ impl Config {
                 labels.len()
             )));
         }
+        if let Some(threshold) = threshold.filter(|threshold| !(0.0..1.0).contains(threshold)) {
+            return Err(wrong(&format!(
+                "threshold: {threshold} is no probability; write one from 0 to below 1"
+            )));
+        }
         let answer = answer.check().map_err(|reason| wrong(&format!("answer: {reason}")))?;
-        Ok(Self { pipeline: pipeline(written)?, limits, exif, labels, palette, answer })
+        Ok(Self { pipeline: pipeline(written)?, limits, exif, labels, palette, answer, threshold })
     }
 
     /// A colour for each of the 256 classes there may be: the archive's, then PASCAL VOC's.

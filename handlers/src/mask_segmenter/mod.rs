@@ -2,6 +2,7 @@
 
 mod accept;
 mod answer;
+mod binary;
 mod config;
 mod options;
 #[cfg(test)]
@@ -33,7 +34,7 @@ const CLASSES_DIM: usize = 1;
 /// asks for: a PNG, run lengths, polygons, areas, a `NumPy` file, bytes, an overlay. `docs/masks.md` has them
 /// all, with the parameters that go with them.
 ///
-/// Its keys under `handler:` are `labels`, `palette`, `answer` and those of
+/// Its keys under `handler:` are `labels`, `palette`, `answer`, `threshold` and those of
 /// [`PipelineConfig`](mar_vision::PipelineConfig).
 #[derive(Debug)]
 pub struct MaskSegmenter {
@@ -72,7 +73,10 @@ impl Handler for MaskSegmenter {
     }
 
     fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
-        input::stages(request, &self.config.pipeline, self.preprocess(request)?)
+        let mut tensors = self.preprocess(request)?;
+        // What parts the batches is no step of an image.
+        tensors.truncate(1);
+        input::stages(request, &self.config.pipeline, tensors)
     }
 
     fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
@@ -80,6 +84,10 @@ impl Handler for MaskSegmenter {
         let mut inputs = batch.into_tensors();
         let confident = inputs.len() > 1;
         inputs.truncate(1);
+        if let Some(threshold) = self.config.threshold {
+            let outputs = model.forward(inputs, Epilogue::None)?;
+            return binary::masks(&outputs, len, (threshold, confident));
+        }
         let epilogue = if confident {
             Epilogue::ArgMaxWithProbability { dim: CLASSES_DIM }
         } else {

@@ -11,10 +11,14 @@ use mar_handler::{
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Map, Value, json};
 
+use super::picture;
+
 /// Opens `.fake` files. What the file says is what the model does: `echo`, or one of
 ///
 /// - `gated`: each forward pass tells the test that it is entered, and waits to be let through;
 /// - `shared`: as `echo`, and its workers may share it;
+/// - `times N`: gives N times its input, which is of `F32`;
+/// - `panics`: each forward pass panics;
 /// - `ballast N`: as `shared`, with N megabytes of weights;
 /// - `broken`, `panics on load`, `hangs on load`, `runs out of memory on load`: it does not load.
 pub(crate) struct FakeRuntime {
@@ -143,6 +147,12 @@ struct FakeModel {
 impl Model for FakeModel {
     fn forward(&self, inputs: Vec<Tensor>, _: Epilogue) -> Result<Vec<Tensor>> {
         self.seen.batches.lock().push(inputs[0].shape()[0]);
+        assert_ne!(self.behaviour, "panics", "a tensor of lead");
+        if let Some(factor) = self.behaviour.strip_prefix("times ") {
+            let factor: f32 = factor.parse().unwrap();
+            let values = inputs[0].as_slice::<f32>()?.iter().map(|value| factor * value).collect();
+            return Ok(vec![Tensor::from_vec(inputs[0].shape(), values)?]);
+        }
         let item = inputs[0].bytes().len() / inputs[0].shape()[0].max(1);
         let asks = |word: &str| {
             inputs[0].bytes().chunks(item.max(1)).any(|item| item.starts_with(word.as_bytes()))
@@ -272,7 +282,11 @@ impl Handler for Echo {
 
 pub(crate) fn handlers() -> Vec<Registration> {
     // Also under a name that `mar pack` knows.
-    vec![Registration::of::<Echo>("echo"), Registration::of::<Echo>("tensor")]
+    vec![
+        Registration::of::<Echo>("echo"),
+        Registration::of::<Echo>("tensor"),
+        picture::registration(),
+    ]
 }
 
 /// Stops those who come until somebody lets one of them through.

@@ -12,6 +12,8 @@ mod recorder;
 mod replay;
 mod report;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use at_load::{AfterReplay, KnownAnswers};
 pub(crate) use replay::Replay;

@@ -97,8 +97,10 @@ struct Going<'a> {
 }
 
 impl Going<'_> {
-    fn note(&mut self, stage: &str, verdict: StageVerdict, figures: impl Into<String>) {
-        self.stages.push(StageReport { stage: stage.into(), verdict, figures: figures.into() });
+    fn note(&mut self, stage: &str, verdict: StageVerdict, figures: impl AsRef<str>) {
+        // In one line, whatever names and messages hold.
+        let figures = figures.as_ref().replace(char::is_control, " ");
+        self.stages.push(StageReport { stage: stage.into(), verdict, figures });
     }
 
     fn compared(&mut self, stage: &str, compared: Compared) {
@@ -253,7 +255,7 @@ impl Going<'_> {
         let made: Result<Response, Failed> =
             caught("postprocess", || self.replay.handler.postprocess(outputs, request));
         let compared = match made {
-            Ok(response) => answer::compare(known, &body, &response),
+            Ok(response) => answer::compare(known, &body, &response, self.replay.model.device()),
             Err(failed) => Err(failed.error.message().to_owned()),
         };
         let compared =

@@ -213,18 +213,15 @@ impl Pair<'_> {
         };
         let straight: Option<Vec<Line>> = (0..shape.channels).map(|c| line(c, c)).collect();
         if let Some(lines) = straight {
-            let told = lines.iter().map(|Line { slope, offset }| {
-                format!(
-                    "{} x {} {}",
-                    short(*slope),
-                    if *offset < 0.0 { '-' } else { '+' },
-                    short(offset.abs())
-                )
-            });
-            let told = told.collect::<Vec<_>>().join(", ");
-            return Some(format!(
-                "mean, std or scale differ: where a known value is x, the channels have {told}"
-            ));
+            let told: Vec<String> = lines
+                .iter()
+                .enumerate()
+                .filter(|(_, line)| !line.is_identity())
+                .map(|(channel, line)| format!("channel {channel} is {line}"))
+                .collect();
+            let told = told.join(", ");
+            return (!told.is_empty())
+                .then(|| format!("mean, std or scale differ: where a known value is x, {told}"));
         }
         let reversed = shape.channels > 1
             && (0..shape.channels).all(|c| line(c, shape.channels - 1 - c).is_some());
@@ -240,7 +237,26 @@ struct Line {
     offset: f64,
 }
 
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.keeps_size() {
+            write!(f, "{} ", short(self.slope))?;
+        }
+        let sign = if self.offset < 0.0 { '-' } else { '+' };
+        write!(f, "x {sign} {}", short(self.offset.abs()))
+    }
+}
+
 impl Line {
+    fn keeps_size(&self) -> bool {
+        (self.slope - 1.0).abs() < 1e-3
+    }
+
+    /// Whether it changes nothing but for the rounding of copies.
+    fn is_identity(&self) -> bool {
+        self.keeps_size() && self.offset.abs() < near_mean(0.0)
+    }
+
     /// The line through all pairs; `None` where they lie on none.
     fn through(
         x: &(impl Iterator<Item = f64> + Clone),
@@ -261,7 +277,8 @@ impl Line {
             yy += y * y;
         }
         let slope = xy / xx;
-        let is_straight = slope > 0.0 && xy / (xx * yy).sqrt() > STRAIGHT;
+        // Two points always lie on a line.
+        let is_straight = n > 2.0 && slope > 0.0 && xy / (xx * yy).sqrt() > STRAIGHT;
         is_straight.then_some(Self { slope, offset: mean_y - slope * mean_x })
     }
 }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use mar::{Archive, Limits};
+use mar::{Archive, Limits, Opened, Samples, read_samples};
 
 const CANARY: &[u8] = b"must stay as it is";
 
@@ -13,7 +13,8 @@ const CANARY: &[u8] = b"must stay as it is";
 /// were an archive.
 ///
 /// # Panics
-/// When anything but the target folder has changed, or an archive that was refused left something.
+/// When anything but the target folder has changed, when an archive that was refused left something, or when it
+/// has other samples unpacked than packed.
 pub(crate) fn assault(bytes: &[u8]) -> bool {
     let outside = tempfile::tempdir().expect("a temporary folder");
     let inside = outside.path().join("inside");
@@ -30,9 +31,17 @@ pub(crate) fn assault(bytes: &[u8]) -> bool {
         archive.digests();
         archive.extract(&target)
     });
+    if done.is_ok() {
+        let packed = Archive::open_with(&archive, limits).and_then(|archive| archive.samples());
+        let unpacked = read_samples(&target);
+        let samples = |opened: Option<Opened>| opened.map(|opened| opened.samples().clone());
+        assert_eq!(packed.ok().map(samples), unpacked.ok().map(samples), "packed and unpacked");
+    }
+    // As an index by themselves: refused, or not, but no panic.
+    drop(Samples::parse(bytes));
     // Looking for all problems goes further into a bad archive than stopping at the first.
     if let Ok((archive, _)) = Archive::survey(&archive, limits) {
-        archive.digests();
+        archive.samples_problems(&archive.digests().0);
     }
 
     let mut expected = vec!["archive", "canary"];

@@ -11,6 +11,7 @@ mod diff; // comparing
 mod hostile_folders;
 mod hostile_tars;
 mod hostile_zips;
+mod known_answers; // samples and what is expected of them
 mod mutations; // proptest
 mod official; // archives made by torch-model-archiver
 mod pack; // flags, handlers, extra files

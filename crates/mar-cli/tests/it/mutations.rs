@@ -60,7 +60,27 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 fn good() -> Vec<Vec<u8>> {
     let read = |name: &str| fs::read(fixture(name)).unwrap();
     let mixed = [RawEntry::deflated("text.txt", &[b'a'; 3000]), RawEntry::stored("folder/", "")];
-    vec![read("full.mar"), read("stored.mar"), read("tarred.tar.gz"), model_with(&mixed)]
+    vec![
+        read("full.mar"),
+        read("stored.mar"),
+        read("tarred.tar.gz"),
+        model_with(&mixed),
+        model_with(&sampled()),
+    ]
+}
+
+/// An input with its answer, and the index of the two.
+fn sampled() -> [RawEntry; 3] {
+    let index = serde_json::json!({ "format": 1, "samples": [{
+        "name": "in",
+        "input": { "file": "samples/1/in", "sha256": mar::Digest::of(b"in").to_string() },
+        "answers": [{ "file": "samples/1/out", "content_type": "text/plain" }]
+    }] });
+    [
+        RawEntry::stored("samples/1/in", "in"),
+        RawEntry::stored("samples/1/out", "out"),
+        RawEntry::stored("samples/samples.json", index.to_string()),
+    ]
 }
 
 /// A tgz's checksum hides every mutation of its bytes from the tar reader; this mutates the tar.
@@ -126,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn broken_archives_do_no_harm(which in 0..4_usize, mutations in vec(mutation(), 1..6)) {
+    fn broken_archives_do_no_harm(which in 0..5_usize, mutations in vec(mutation(), 1..6)) {
         let mut bytes = good().swap_remove(which);
         for mutation in mutations {
             mutation.apply(&mut bytes);
@@ -137,6 +157,17 @@ proptest! {
     #[test]
     fn broken_tars_do_no_harm(mutations in vec(mutation(), 1..6)) {
         assault(&mutate_tar(&good()[2], &mutations));
+    }
+
+    #[test]
+    fn broken_indexes_do_no_harm(mutations in vec(mutation(), 1..6)) {
+        let mut entries = sampled();
+        let mut index = entries[2].data.clone();
+        for mutation in mutations {
+            mutation.apply(&mut index);
+        }
+        entries[2] = RawEntry::stored("samples/samples.json", index);
+        assault(&model_with(&entries));
     }
 
     #[test]

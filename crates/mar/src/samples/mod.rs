@@ -204,7 +204,8 @@ pub struct KnownAnswer {
     /// The file of the body.
     pub file: String,
     /// How bodies are compared: `application/json` as values, of which the known ones must be there
-    /// (members that are not known may be), everything else as bytes.
+    /// (members that are not known may be, unless the known ones are numbers alone, as labels with their
+    /// probabilities are), everything else as bytes.
     pub content_type: String,
     /// How far numbers of JSON may be from the known ones.
     #[serde(default = "KnownAnswer::default_tolerance")]

@@ -21,6 +21,8 @@ pub(super) const COMMAND: &str = "check";
 
 const DIFFERS: u8 = 1;
 const NOT_CHECKED: u8 = 2;
+/// Columns of the table at most; what is longer is broken.
+const WIDTH: u16 = 140;
 
 /// Replays the known answers of an archive, stage by stage, and names the first stage that differs.
 ///
@@ -129,6 +131,7 @@ fn table(checked: &Checked) -> String {
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
         .set_header(["sample", "stage", "verdict", "figures"]);
     for sample in &checked.samples {
         for stage in &sample.stages {

@@ -1,6 +1,3 @@
-//! The archives of `tests/parity/fastai`: small learners as `scripts/export_fastai.py` exported them. Their
-//! answers are `learn.predict`'s, alone and in batches, and faults that are put into them are named.
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +6,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use mar_engine::{CheckRequest, LoadRequest, Overrides, VersionState, check};
+use mar_engine::{CheckRequest, Device, LoadRequest, Overrides, VersionState, check};
 use mar_server::Settings;
 use serde_json::Value;
-use tempfile::TempDir;
 
+use crate::support::faults::Fault;
 use crate::support::http::{agent, answer, get};
 use crate::support::server::{TestServer, settings};
 use crate::support::store::repository;
@@ -39,8 +36,13 @@ impl Known {
     /// All of an archive; the first entry has the versions.
     fn all(name: &str) -> Vec<Self> {
         let table = fs::read(parity(&format!("answers/{name}.json"))).unwrap();
-        let Value::Array(mut rows) = serde_json::from_slice(&table).unwrap() else { panic!("a list") };
-        assert!(rows.remove(0)["made by"]["fastai"].is_string(), "the first entry has the versions");
+        let Value::Array(mut rows) = serde_json::from_slice(&table).unwrap() else {
+            panic!("a list")
+        };
+        assert!(
+            rows.remove(0)["made by"]["fastai"].is_string(),
+            "the first entry has the versions"
+        );
         assert!(rows.len() >= 20, "only {} inputs", rows.len());
         rows.into_iter().map(Self).collect()
     }
@@ -293,88 +295,38 @@ fn every_archive_reproduces_what_it_knows() {
     }
 }
 
-/// An archive as a folder, to spoil.
-struct Spoilt(TempDir);
-
-impl Spoilt {
-    fn new(name: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        mar::Archive::open(&archive(name)).unwrap().extract(&folder.path().join("m")).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("m")
-    }
-
-    /// Changes the lines of the configuration that set this key, or adds one under `handler:`.
-    fn set(&self, key: &str, value: &str) {
-        let file = self.path().join("model-config.yaml");
-        let text = fs::read_to_string(&file).unwrap();
-        let begin = format!("  {key}:");
-        let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with(&begin)).collect();
-        let handler = lines.iter().position(|line| *line == "handler:").unwrap();
-        let line = format!("{begin} {value}");
-        lines.insert(handler + 1, &line);
-        fs::write(&file, lines.join("\n") + "\n").unwrap();
-    }
-
-    /// The labels, each one place on.
-    fn shuffle_labels(&self) {
-        let config = mar::read_config(&self.path().join("model-config.yaml")).unwrap();
-        let mut labels = config["handler"]["labels"].as_array().unwrap().clone();
-        assert!(labels.len() >= 3, "{labels:?}");
-        labels.rotate_left(1);
-        let lines = fs::read_to_string(self.path().join("model-config.yaml")).unwrap();
-        assert!(lines.lines().any(|line| line.starts_with("  labels: [")), "{lines}");
-        self.set("labels", &Value::Array(labels).to_string());
-    }
-
-    fn weights(&self) -> PathBuf {
-        let manifest = mar::Archive::open(&self.path()).unwrap().manifest().clone();
-        self.path().join(manifest.model.serialized_file.unwrap())
-    }
-
-    /// The first stage that differs, if one does.
-    fn first_difference(&self) -> Option<String> {
-        let request = CheckRequest {
-            archive: self.path(),
-            device: Some(mar_engine::Device::Cpu),
-            handler: None,
-            threads: 1,
-            temp_dir: self.0.path().into(),
-        };
-        let runtime = Arc::new(mar_runtime::Torch::start());
-        let checked = check(&request, mar_handlers::all(), vec![runtime]).unwrap();
-        checked.first_difference().map(|first| first.stage)
-    }
+/// The first stage that differs, if one does.
+fn first_difference(archive: &Path) -> Option<String> {
+    let temp = tempfile::tempdir().unwrap();
+    let request = CheckRequest {
+        archive: archive.to_owned(),
+        device: Some(Device::Cpu),
+        threads: 1,
+        temp_dir: temp.path().to_owned(),
+        ..CheckRequest::default()
+    };
+    let runtime = Arc::new(mar_runtime::Torch::start());
+    let checked = check(&request, mar_handlers::all(), vec![runtime]).unwrap();
+    checked.first_difference().map(|first| first.stage)
 }
 
-/// What a fault does to an archive, and the stage that must be named.
-fn faults(name: &str, spoil: impl Fn(&Spoilt), stage: Option<&str>) {
-    let spoilt = Spoilt::new(name);
-    spoil(&spoilt);
-    assert_eq!(spoilt.first_difference().as_deref(), stage, "{name}");
-}
-
-fn every_fault(name: &str) {
-    faults(name, |_| (), None);
-    faults(name, |spoilt| spoilt.set("mean", "[0.485, 0.456, 0.41]"), Some("normalise"));
-    faults(name, |spoilt| spoilt.set("channel_order", "bgr"), Some("normalise"));
-    faults(name, |spoilt| spoilt.set("filter", "bicubic"), Some("resize"));
-    faults(name, Spoilt::shuffle_labels, Some("answer"));
-    let other = parity(&format!("other/{name}.pt"));
-    faults(name, |spoilt| drop(fs::copy(&other, spoilt.weights()).unwrap()), Some("forward"));
+fn every_fault_is_named(name: &str) {
+    assert_eq!(first_difference(&archive(name)), None, "{name}");
+    let within = tempfile::tempdir().unwrap();
+    for fault in Fault::ALL {
+        let first = first_difference(&fault.in_copy_of(&archive(name), within.path()));
+        assert_eq!(first.as_deref(), Some(fault.stage()), "{fault:?} in {name}");
+    }
 }
 
 #[test]
 fn faults_put_into_a_classifier_are_named() {
-    every_fault("label");
+    every_fault_is_named("label");
 }
 
 #[test]
 fn faults_put_into_a_unet_are_named() {
-    every_fault("mask");
+    every_fault_is_named("mask");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 """Writes what tests/it/exported.rs reads: small archives with known answers, and more inputs with FastAI's answers.
 
     archives/NAME.mar   as scripts/export_fastai.py made it
-    other/NAME.pt       the same network with other weights
     answers/NAME.json   the versions, then an entry an input: what learn.predict says
     inputs/             the images that the entries name
     masks/              the masks that they name, a byte a pixel
@@ -12,24 +11,20 @@ import os
 import platform
 import shutil
 import sys
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 from learners import RECIPES
 from run import HERE, PACKAGES, exported, prepared, step
 
 FIXTURES = {"label": "crop", "labels": "several", "mask": "mask-narrow", "numbers": "two-numbers", "row": "row-label"}
-OTHER = ("label", "mask")
 # Files whose size says more than their pixels.
 SKIPPED = ("large.jpg", "plain.bmp")
 
 
 def main(work: Path) -> int:
     os.environ["SOURCE_DATE_EPOCH"] = "0"
-    for part in ("archives", "other", "answers", "inputs", "masks"):
+    for part in ("archives", "answers", "inputs", "masks"):
         shutil.rmtree(HERE / part, ignore_errors=True)
         (HERE / part).mkdir()
     for name, learner in FIXTURES.items():
@@ -39,8 +34,6 @@ def main(work: Path) -> int:
         if problem:
             print(f"{name}: {problem}", file=sys.stderr)
             return 1
-        if name in OTHER:
-            other_weights(archive, HERE / "other" / f"{name}.pt")
         answers(name, RECIPES[learner].kind, folder)
     sizes = {file.name: file.stat().st_size for file in sorted((HERE / "archives").iterdir())}
     print(f"archives: {sizes}, {sum(sizes.values())} bytes together")
@@ -65,16 +58,3 @@ def answers(name: str, kind: str, folder: Path) -> None:
         table.append(known)
     lines = ",\n".join(" " + json.dumps(entry, ensure_ascii=False) for entry in table)
     (HERE / "answers" / f"{name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-
-
-def other_weights(archive: Path, out: Path) -> None:
-    """The archive's network with weights that are a little off, as those of a later training."""
-    with zipfile.ZipFile(archive) as packed:
-        (weights,) = (name for name in packed.namelist() if name.endswith(".pt"))
-        with packed.open(weights) as file:
-            network = torch.jit.load(file, map_location="cpu")
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * parameter.abs().mean() * torch.randn_like(parameter))
-    torch.jit.save(network, str(out))

@@ -221,11 +221,14 @@ fn together(name: &str, known: &[Known], query: &str) -> Vec<Vec<u8>> {
     let server = served(name, BATCH);
     let start = Barrier::new(BATCH);
     let bodies = thread::scope(|scope| {
-        let send = |known| {
-            start.wait();
-            ask(&server, name, known, query)
+        let ask = |known| {
+            let (server, start) = (&server, &start);
+            scope.spawn(move || {
+                start.wait();
+                ask(server, name, known, query)
+            })
         };
-        let asked: Vec<_> = known.iter().map(|known| scope.spawn(|| send(known))).collect();
+        let asked: Vec<_> = known.iter().map(ask).collect();
         asked.into_iter().map(|asked| asked.join().unwrap()).collect()
     });
     let metrics = get(&format!("{}/metrics", server.metrics().unwrap()));

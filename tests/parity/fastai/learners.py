@@ -225,7 +225,7 @@ def mask_attention(folder: Path) -> Learner:
 
 
 def mask_narrow(folder: Path) -> Learner:
-    data = image_loaders(folder, mask_file, MaskBlock(CODES), Resize((72, 88), "squish"), of_imagenet())
+    data = image_loaders(folder, mask_file, MaskBlock(CODES), Resize((48, 64), "squish"), of_imagenet())
     return unet_learner(data, narrow_body, pretrained=False, normalize=False)
 
 

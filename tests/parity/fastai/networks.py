@@ -15,7 +15,7 @@ def narrow_body(pretrained: bool = False) -> nn.Sequential:
     """A residual body for `unet_learner` and `vision_learner`, which cut off its last three layers."""
     if pretrained:
         raise ValueError("there are no pretrained weights for this body")
-    widths = (6, 8, 12)
+    widths = (6, 8, 10)
     layers = [nn.Sequential(ConvLayer(3, widths[0], stride=2), ConvLayer(widths[0], widths[0]))]
     layers += [ResBlock(1, a, b, stride=2) for a, b in zip(widths, widths[1:])]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), Flatten(), nn.Linear(widths[-1], 2))

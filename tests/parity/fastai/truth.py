@@ -19,7 +19,7 @@ from pictures import odd_files
 from rows import as_json, draw_rows, odd_rows
 
 MIXED_SEED = 40_000
-SAMPLES = ("subsampled.jpg", "odd.png")
+SAMPLES = ("subsampled.jpg", "palette.png")
 
 
 def prepare(name: str, folder: Path) -> None:

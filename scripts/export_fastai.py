@@ -44,9 +44,10 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Protocol
+from typing import Any, ClassVar, Protocol
 
 import fastai
 import numpy as np
@@ -70,7 +71,7 @@ from fastai.tabular.core import Categorify, FillMissing, ReadTabBatch, Tabular
 from fastai.tabular.learner import TabularLearner
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import (
-    AffineCoordTfm, CropPad, RandomCrop, RandomResizedCrop, RandomResizedCropGPU, RandTransform, Resize,
+    AffineCoordTfm, CropPad, RandomCrop, RandomResizedCrop, RandomResizedCropGPU, Resize,
 )
 from fastai.vision.core import AddMaskCodes, PILImage, PILImageBW, PILMask
 from fastai.vision.models.unet import DynamicUnet, ResizeToOrig, UnetBlock
@@ -248,11 +249,17 @@ class ItemTransforms:
         elif kind is IntToFloatTensor or kind is Normalize:
             raise Refusal(name, "it stands among the item transforms", "move it to batch_tfms, where FastAI's blocks have it")
         elif name == "PointScaler":
-            raise Refusal(name, "it makes points relative to the image, and no handler turns them back", "export a learner that predicts plain numbers")
+            raise Refusal(
+                name, "it makes points relative to the image, and no handler turns them back",
+                "export a learner that predicts plain numbers",
+            )
         elif name == "RatioResize":
             raise Refusal(name, "it cuts by chance, in prediction too", "use Resize")
         elif is_fastai(kind) and kind.__name__ != "Transform":
-            raise Refusal(name, "the server has no such step for an image", "use Resize, RandomResizedCrop or CropPad, or do it before training")
+            raise Refusal(
+                name, "the server has no such step for an image",
+                "use Resize, RandomResizedCrop or CropPad, or do it before training",
+            )
         else:
             raise Refusal(
                 name, "it is your own code, and runs in prediction too",
@@ -298,14 +305,17 @@ class ItemTransforms:
 
     def alone(self, t: Any, size: Any) -> None:
         if self.into.size or self.into.center_crop:
-            raise Refusal(called(t), f"it comes after {self.last}, and the server resizes once, before it cuts", "leave one of them")
+            raise Refusal(
+                called(t), f"it comes after {self.last}, and the server resizes once, before it cuts",
+                "leave one of them",
+            )
         if len(size) != 2 or min(size) < 1:
             raise Refusal(called(t), f"its size is {tuple(size)}", "give it a height and a width")
 
 
 def filter_of(mode: Any) -> str:
     if int(mode) not in FILTERS:
-        raise Refusal("Resize", f"Pillow has no filter {mode}", "use one of Image.Resampling")
+        raise Refusal("Resize", f"the server has no filter {mode!r}", f"use one of {some(list(FILTERS.values()))}")
     return FILTERS[int(mode)]
 
 
@@ -342,26 +352,37 @@ class BatchTransforms:
                 raise Refusal(name, f"it divides by {t.div}, or more than once", "leave one, with a divisor above 0")
             self.is_float, self.into.divisor = True, float(t.div)
             return
-        if not self.is_float:
+        resamples = kind is RandomResizedCropGPU or isinstance(t, AffineCoordTfm) and is_fastai(kind)
+        if (kind is Normalize or resamples) and not self.is_float:
             raise Refusal(name, "it comes before IntToFloatTensor", "give it an order above 10")
         if kind is Normalize:
             self.normalize(t)
-        elif kind is RandomResizedCropGPU or isinstance(t, AffineCoordTfm) and is_fastai(kind):
+        elif resamples:
             self.resample(t)
         elif is_fastai(kind) and kind.__name__ != "Transform":
-            raise Refusal(name, "it changes batches in prediction too, and neither the server nor the network's file can do it", "leave it out")
+            raise Refusal(
+                name, "it changes batches in prediction too, and neither the server nor the network's file can do it",
+                "leave it out",
+            )
         else:
-            raise Refusal(name, "it is your own code, and runs in prediction too", "leave it out, or give it split_idx=0 if it is for training only")
+            raise Refusal(
+                name, "it is your own code, and runs in prediction too",
+                "leave it out, or give it split_idx=0 if it is for training only",
+            )
 
     def normalize(self, t: Normalize) -> None:
         mean, std = (torch.as_tensor(v).detach().cpu().float() for v in (t.mean, t.std))
-        fits = all(v.ndim in (0, 4) and v.numel() in (1, self.into.channels) and v.numel() == max(v.shape, default=1) for v in (mean, std))
-        channel = all(v.ndim == 0 or v.numel() == 1 or v.shape[1] == v.numel() for v in (mean, std))
-        if not fits or not channel:
+        if not all(v.numel() == 1 or list(v.shape) == [1, self.into.channels, 1, 1] for v in (mean, std)):
             shapes = f"{list(mean.shape)} and {list(std.shape)} for images of {self.into.channels} channels"
-            raise Refusal("Normalize", f"its mean and std have the shapes {shapes}", "use Normalize.from_stats with one number a channel")
+            raise Refusal(
+                "Normalize", f"its mean and std have the shapes {shapes}",
+                "use Normalize.from_stats with one number a channel",
+            )
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std != 0).all()):
-            raise Refusal("Normalize", "its mean or std is not finite, or a std is 0", "use Normalize.from_stats with the numbers that you mean")
+            raise Refusal(
+                "Normalize", "its mean or std is not finite, or a std is 0",
+                "use Normalize.from_stats with the numbers that you mean",
+            )
         if self.into.mean and not self.into.baked:
             raise Refusal("Normalize", "there are two of them", "leave one")
         if self.into.baked:
@@ -724,7 +745,10 @@ class PlainUnet(nn.Module):
             elif isinstance(layer, SigmoidRange):
                 self.range = layer
             else:
-                raise Refusal(called(layer), "it is no layer that FastAI puts at the end of a U-Net", "export the learner that unet_learner made")
+                raise Refusal(
+                    called(layer), "it is no layer that FastAI puts at the end of a U-Net",
+                    "export the learner that unet_learner made",
+                )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x, taken = image, []
@@ -776,7 +800,10 @@ def plain_network(model: nn.Module) -> nn.Module:
         left = [hook for hook in hooks if type(hook).__name__ not in ("SpectralNorm", "WeightNorm")]
         if left:
             what = f"the hook {getattr(left[0], '__qualname__', type(left[0]).__qualname__)} on {name or 'the network'}"
-            raise Refusal(what, "a hook is Python code that a file cannot hold", "remove it before learn.export, or put what it does into the network")
+            raise Refusal(
+                what, "a hook is Python code that a file cannot hold",
+                "remove it before learn.export, or put what it does into the network",
+            )
         if module.training:
             raise Refusal(f"the layer {name}", "it stays in training mode", "let its train() take its argument")
     return network
@@ -798,9 +825,8 @@ def sample(x: torch.Tensor, size: list[int], mode: str, pad_mode: str, align: bo
     grid = F.affine_grid(eye, [x.size(0), x.size(1), size[0], size[1]], align_corners=align)
     if mode == "bilinear":
         d = min(float(x.size(2)) / float(size[1]), float(x.size(3)) / 2.0) / 2.0
-        if d > 1.0:
-            if d > 1.0 / float((grid.max() - grid.min()).item()) * 2.0:
-                x = F.interpolate(x, scale_factor=1.0 / d, mode="area", recompute_scale_factor=True)
+        if d > 1.0 and d > 1.0 / float((grid.max() - grid.min()).item()) * 2.0:
+            x = F.interpolate(x, scale_factor=1.0 / d, mode="area", recompute_scale_factor=True)
     return F.grid_sample(x, grid.to(x.dtype), mode=mode, padding_mode=pad_mode, align_corners=align)
 
 
@@ -856,7 +882,10 @@ class Resample(nn.Module):
         d = shrunk_by(h, w, size[1], (grid.max() - grid.min()).item()) if self.mode == "bilinear" else 1.0
         if d > 1:
             x = F.adaptive_avg_pool2d(x, (math.floor(h / d), math.floor(w / d)))
-        return F.grid_sample(x, grid.expand(x.shape[0], *grid.shape[1:]), mode=self.mode, padding_mode=self.pad_mode, align_corners=self.align)
+        return F.grid_sample(
+            x, grid.expand(x.shape[0], *grid.shape[1:]), mode=self.mode, padding_mode=self.pad_mode,
+            align_corners=self.align,
+        )
 
 
 class Normalised(nn.Module):
@@ -931,7 +960,10 @@ class Exported:
 
 def output_of(value: Any, whose: str) -> torch.Tensor:
     if isinstance(value, (tuple, list, dict)):
-        raise Refusal(f"the {type(value).__name__} that {whose} gives", "a network has one tensor as its output here", "return one tensor")
+        raise Refusal(
+            f"the {type(value).__name__} that {whose} gives", "a network has one tensor as its output here",
+            "return one tensor",
+        )
     return value
 
 
@@ -993,7 +1025,8 @@ def onnx_file(network: nn.Module, subject: Subject, names: list[str], sizes: lis
             axes["output"] |= {2: "output_height", 3: "output_width"} if shown.ndim == 4 else {}
         written = io.BytesIO()
         torch.onnx.export(
-            network, clones(inputs), written, dynamo=False, opset_version=17, input_names=names, output_names=["output"], dynamic_axes=axes,
+            network, clones(inputs), written, dynamo=False, opset_version=17,
+            input_names=names, output_names=["output"], dynamic_axes=axes,
         )
     session = onnxruntime.InferenceSession(written.getvalue(), providers=["CPUExecutionProvider"])
 
@@ -1011,7 +1044,7 @@ class ImageLearner:
     """A learner that takes one image."""
 
     content = "image"
-    names = ["input"]
+    names: ClassVar[list[str]] = ["input"]
 
     def __init__(self, learn: Learner, palette: list[list[int]] | None, bake_all: bool = False):
         self.learn = learn
@@ -1039,7 +1072,10 @@ class ImageLearner:
                 raise Refusal(kind.__name__, f"it opens images as {mode}", "leave its _open_args as they are")
             return mode
         name = kind.__name__ if kind else "the input"
-        raise Refusal(name, "its values are no images of PILImage or PILImageBW", "use ImageBlock, or a table of TabularDataLoaders")
+        raise Refusal(
+            name, "its values are no images of PILImage or PILImageBW",
+            "use ImageBlock, or a table of TabularDataLoaders",
+        )
 
     def read_target(self, valid: DataLoader, palette: list[list[int]] | None) -> Target:
         """What is predicted, from the transforms of the second half of the data."""
@@ -1064,7 +1100,10 @@ class ImageLearner:
             found = Mask(self.codes(valid), palette)
         if found is None:
             name = kinds[-1].__name__ if kinds else "the target"
-            raise Refusal(name, "it is no label, no set of labels, no mask and no number", "use CategoryBlock, MultiCategoryBlock, MaskBlock or RegressionBlock")
+            raise Refusal(
+                name, "it is no label, no set of labels, no mask and no number",
+                "use CategoryBlock, MultiCategoryBlock, MaskBlock or RegressionBlock",
+            )
         if palette and not isinstance(found, Mask):
             raise Failure("--palette is for masks")
         return found
@@ -1131,7 +1170,13 @@ class ImageLearner:
     # -- samples
 
     def samples(self, files: list[Path]) -> list[Sample]:
-        return [self.sample(file) for file in files]
+        made = []
+        for file in files:
+            try:
+                made.append(self.sample(file))
+            except (OSError, RuntimeError, ValueError, LookupError) as error:
+                raise Failure(f"sample {file}: FastAI itself does not predict it: {str(error).splitlines()[0]}") from error
+        return made
 
     def sample(self, file: Path) -> Sample:
         """What FastAI makes of a file, stage by stage."""
@@ -1141,7 +1186,10 @@ class ImageLearner:
             raise Refusal(f"the input of {file.name}", f"it becomes {image!r}", "use ImageBlock")
         own = type(image).create(io.BytesIO(content).getvalue())
         if np.asarray(own).tobytes() != np.asarray(image).tobytes():
-            raise Refusal("the type transforms", f"they make other pixels of {file.name} than {type(image).__name__}.create", "leave it to ImageBlock to open images")
+            raise Refusal(
+                "the type transforms", f"they make other pixels of {file.name} than {type(image).__name__}.create",
+                "leave it to ImageBlock to open images",
+            )
         loader = self.learn.dls.test_dl([item], num_workers=0)
         loader.before_iter()
         first = loader.do_item(0)
@@ -1159,7 +1207,10 @@ class ImageLearner:
         ]
         with quiet(self.learn):
             predicted = self.learn.predict(item)
-        return Sample(file.name, content, stages, raw, predicted, {"FastAI's": (known,), "the server's": (self.server(file, pixels, known),)})
+        return Sample(
+            file.name, content, stages, raw, predicted,
+            {"FastAI's": (known,), "the server's": (self.server(file, pixels, known),)},
+        )
 
     def opened(self, file: Path, content: bytes) -> tuple[Any, Any]:
         """What to give to `learn.predict`, and the image that FastAI makes of it. The path as everyone does;
@@ -1171,12 +1222,18 @@ class ImageLearner:
                 if len(rest) == 1 and called(rest[0]).endswith("create"):
                     return item, rest[0](item)
         names = [called(t) for t in images.tfms.fs if not is_noop(t) and not called(t).endswith("create")]
-        raise Refusal(some(names) or "the input", "it is your own code, and makes an image of what is sent", "leave it to ImageBlock to open images")
+        raise Refusal(
+            some(names) or "the input", "it is your own code, and makes an image of what is sent",
+            "leave it to ImageBlock to open images",
+        )
 
     def check_size(self, file: Path, image: Image.Image, pixels: np.ndarray) -> None:
         want = self.pre.seen or (image.size[1], image.size[0])
         if pixels.shape[:2] != want:
-            raise Refusal("the item transforms", f"they make {by(pixels.shape[:2])} of {file.name} where {by(want)} was read", "report this")
+            raise Refusal(
+                "the item transforms", f"they make {by(pixels.shape[:2])} of {file.name} where {by(want)} was read",
+                "report this",
+            )
 
     def tensors(self, loader: DataLoader) -> torch.Tensor:
         """What the loader makes, up to the transforms that are in the file."""
@@ -1190,7 +1247,9 @@ class ImageLearner:
             made = transform(made, split_idx=1)
         known = plain_tensor(made)
         if not self.pre.baked and not torch.equal(known, seen):
-            raise Refusal("the batch transforms", "they give another result each time", "leave out what is random in prediction")
+            raise Refusal(
+                "the batch transforms", "they give another result each time", "leave out what is random in prediction",
+            )
         return known
 
     def server(self, file: Path, pixels: np.ndarray, known: torch.Tensor) -> torch.Tensor:
@@ -1200,7 +1259,11 @@ class ImageLearner:
         limit = 1e-3 if self.pre.idle_affine else 1e-6
         worst = (ours - known).abs().max().item() if ours.shape == known.shape else math.inf
         if not worst <= limit:
-            raise Refusal("the batch transforms", f"they make other numbers of {file.name} than division and normalisation do, by {worst:.1e}", "leave out what is not FastAI's own")
+            raise Refusal(
+                "the batch transforms",
+                f"they make other numbers of {file.name} than division and normalisation do, by {worst:.1e}",
+                "leave out what is not FastAI's own",
+            )
         return ours
 
     def raw(self, item: Any) -> torch.Tensor:
@@ -1317,7 +1380,10 @@ class TableLearner:
     def value(column: str, value: Any) -> Any:
         plain = value.item() if isinstance(value, np.generic) else value
         if not isinstance(plain, (str, bool, int, float)):
-            raise Refusal(f"the column {column}", f"its category {plain!r} is a {type(plain).__name__}", "make it text or a number before training")
+            raise Refusal(
+                f"the column {column}", f"its category {plain!r} is a {type(plain).__name__}",
+                "make it text or a number before training",
+            )
         return plain
 
     def continuous(self, name: str) -> dict[str, Any]:
@@ -1407,7 +1473,10 @@ class TableLearner:
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise Failure(f"sample {name}: FastAI itself does not predict it: {error}") from error
         tensors = tuple(plain_tensor(x) for x, columns in zip(batch, (self.cats, self.conts)) if columns)
-        return Sample(name, content, [Stage("preprocess", [x[0].numpy() for x in tensors])], raw, predicted, {"FastAI's": tensors})
+        return Sample(
+            name, content, [Stage("preprocess", [x[0].numpy() for x in tensors])], raw, predicted,
+            {"FastAI's": tensors},
+        )
 
 
 # ---- known answers -----------------------------------------------------------------------------------------
@@ -1549,8 +1618,8 @@ def find_mar(given: Path | None) -> Path:
             said = subprocess.run([place, "pack", "--help"], capture_output=True, text=True, check=False)
             if "--sample" in said.stdout:
                 return place
-    named = f"{given} is not a mar that knows --sample" if given else "there is no mar that knows --sample on the PATH or in target/"
-    raise Failure(f"{named}; build it with `cargo build --release -p mar-cli`, and name it with --mar if it lies elsewhere")
+    where = f"{given} is not a mar that knows --sample" if given else "no mar on the PATH or in target/ knows --sample"
+    raise Failure(f"{where}; build it with `cargo build --release -p mar-cli`, and name it with --mar if it lies elsewhere")
 
 
 def pack(mar: Path, out: Path, arguments: list[str | Path], name: str) -> str:
@@ -1607,9 +1676,14 @@ def check_learner(learn: Learner) -> None:
         for event in ("before_validate", "before_batch", "after_pred"):
             kind = next((base for base in type(callback).__mro__ if event in vars(base)), None)
             if kind and kind is not Callback and not is_fastai(kind):
-                raise Refusal(type(callback).__name__, f"its {event} runs in prediction too", "remove it with learn.remove_cb before learn.export")
+                raise Refusal(
+                    type(callback).__name__, f"its {event} runs in prediction too",
+                    "remove it with learn.remove_cb before learn.export",
+                )
     if not is_fastai(type(learn.dls.valid)):
-        raise Refusal(type(learn.dls.valid).__name__, "it is a data loader of your own", "use FastAI's DataBlock or DataLoaders")
+        raise Refusal(
+            type(learn.dls.valid).__name__, "it is a data loader of your own", "use FastAI's DataBlock or DataLoaders",
+        )
 
 
 def read_learner(learn: Learner, palette: list[list[int]] | None, bake_all: bool = False) -> ImageLearner | TableLearner:
@@ -1631,7 +1705,8 @@ def read_learner(learn: Learner, palette: list[list[int]] | None, bake_all: bool
 
 def warn_of_versions() -> None:
     found = {"fastai": fastai.__version__, "torch": torch.__version__, "PIL": PIL.__version__}
-    other = [f"{name} {found[name]} (tested: {tested})" for name, tested in TESTED.items() if not (found[name] + ".").startswith(tested + ".")]
+    untested = {name: tested for name, tested in TESTED.items() if not (found[name] + ".").startswith(tested + ".")}
+    other = [f"{name} {found[name]} (tested: {tested})" for name, tested in untested.items()]
     if other:
         print(f"export_fastai: warning: not tested with {', '.join(other)}; all checks are made all the same", file=sys.stderr)
 
@@ -1654,20 +1729,32 @@ def in_torchscript(learner: ImageLearner | TableLearner, model: nn.Module) -> tu
         return traced(network, learner, free=True), True
     except (Failure, RuntimeError, ValueError, TypeError) as error:
         if not learner.fixed:
-            raise Refusal("the network", f"its trace does not hold at all sizes: {str(error).splitlines()[0]}", "give all images one size with Resize") from error
+            raise Refusal(
+                "the network", f"its trace does not hold at all sizes: {str(error).splitlines()[0]}",
+                "give all images one size with Resize",
+            ) from error
     return traced(network, learner, free=False), False
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("learner", type=Path, help="what learn.export wrote")
-    parser.add_argument("--sample", type=Path, action="append", required=True, metavar="FILE", help="an image whose answer is to be known; for tables a CSV file of rows, or a row as JSON; repeatable")
+    parser.add_argument(
+        "--sample", type=Path, action="append", required=True, metavar="FILE",
+        help="an image whose answer is to be known; for tables a CSV file of rows, or a row as JSON; repeatable",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.mar")
     parser.add_argument("--format", choices=["torchscript", "onnx", "both"], default="torchscript")
     parser.add_argument("--name", help="of the model; the name of --out unless given")
     parser.add_argument("--version", default="1.0", help="of the model; 1.0")
-    parser.add_argument("--palette", type=Path, metavar="FILE", help="colours of a mask's classes: JSON, a list of [red, green, blue]; PASCAL VOC's unless given")
-    parser.add_argument("--code", type=Path, action="append", default=[], metavar="FILE.py", help="Python that defines what the learner refers to; repeatable")
+    parser.add_argument(
+        "--palette", type=Path, metavar="FILE",
+        help="colours of a mask's classes: JSON, a list of [red, green, blue]; PASCAL VOC's unless given",
+    )
+    parser.add_argument(
+        "--code", type=Path, action="append", default=[], metavar="FILE.py",
+        help="Python that defines what the learner refers to; repeatable",
+    )
     parser.add_argument("--mar", type=Path, help="the program that packs; else it is looked for")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the files that were packed there")
     parser.add_argument("--force", action="store_true", help="replace --out")
@@ -1688,7 +1775,7 @@ def export(args: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        main_file, extra = files(args, learner, exported, free, folder, name)
+        main_file, extra = files(args, learner, exported, free, folder / name)
         config = folder / "model-config.yaml"
         config.write_text(config_text(learner.settings(), args.learner.name), encoding="utf-8")
         given: list[str | Path] = [
@@ -1705,7 +1792,9 @@ def export(args: argparse.Namespace) -> None:
     print(f"packed {args.out}: {args.out.stat().st_size:,} bytes")
 
 
-def proved(args: argparse.Namespace, palette: list[list[int]] | None) -> tuple[Any, Exported, bool, list[Sample]]:
+def proved(
+    args: argparse.Namespace, palette: list[list[int]] | None,
+) -> tuple[ImageLearner | TableLearner, Exported, bool, list[Sample]]:
     """Read, export and prove; a second time, with more in the file, where sampling noise tells in an answer."""
     for bake_all in (False, True):
         learner = read_learner(open_learner(args.learner, args.code), palette, bake_all)
@@ -1729,7 +1818,7 @@ def proved(args: argparse.Namespace, palette: list[list[int]] | None) -> tuple[A
     raise AssertionError("the loop returns or raises")
 
 
-def check_output(learner: Any, samples: list[Sample]) -> None:
+def check_output(learner: ImageLearner | TableLearner, samples: list[Sample]) -> None:
     """The network must give as many numbers as there are names."""
     shape = list(samples[0].raw.shape)
     want = learner.target.outputs
@@ -1739,12 +1828,17 @@ def check_output(learner: Any, samples: list[Sample]) -> None:
             raise Refusal("the network's output", f"it has the shape {shape}", "give [batch, numbers]")
     elif len(shape) != dims or want is not None and shape[1] != want:
         names = f"{want} names" if want is not None else "classes"
-        raise Refusal("the network's output", f"it has the shape {shape} for {names}", f"give it {dims} dimensions with the classes in the second")
+        raise Refusal(
+            "the network's output", f"it has the shape {shape} for {names}",
+            f"give it {dims} dimensions with the classes in the second",
+        )
 
 
-def files(args: argparse.Namespace, learner: Any, exported: Exported, free: bool, folder: Path, name: str) -> tuple[Path, Path | None]:
+def files(
+    args: argparse.Namespace, learner: ImageLearner | TableLearner, exported: Exported, free: bool, stem: Path,
+) -> tuple[Path, Path | None]:
     """Write the network; the main file and another one beside it."""
-    script, onnx = folder / f"{name}.pt", folder / f"{name}.onnx"
+    script, onnx = stem.with_name(stem.name + ".pt"), stem.with_name(stem.name + ".onnx")
     if args.format != "onnx":
         script.write_bytes(exported.content)
     if args.format == "torchscript":

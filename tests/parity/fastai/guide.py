@@ -23,7 +23,7 @@ SIZES = [(96, 80), (80, 96), (120, 72)]
 
 # What the blocks together must print.
 EXPECTED = [
-    "all reproduced", '"disc"', '"base64_prediction"', '"labels"', '"middle"', "normalise", "differs", "status 1",
+    "samples are reproduced", "the sample are reproduced", '"disc"', '"base64_prediction"', '"labels"', '"middle"', "normalise", "differs", "status 1",
     "cannot carry over", "Model server started.", "marserve has stopped",
 ]
 

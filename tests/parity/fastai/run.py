@@ -49,7 +49,7 @@ class Row:
         t = self.tally
         return [
             self.name, self.recipe.kind, self.recipe.resize, self.recipe.normalise, str(t.inputs), f"{t.same}/{t.inputs}",
-            "-" if t.worst is None else f"{t.worst:.1e}",
+            "-" if t.worst is None else f"{t.worst:.1e}" if t.worst else "0",
             "-" if t.agreement is None else f"{100 * t.agreement:.3f} %", self.batch, self.check, self.verdict,
         ]
 

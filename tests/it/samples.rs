@@ -409,7 +409,7 @@ fn known_answers_that_cannot_be_read_are_told_or_end_the_load() {
     assert!(told["reason"].as_str().unwrap().contains("samples.json"), "{told}");
     let (server, control) = TestServer::fake_with(with(VerifySamples::Strict), &[&archive]);
     let VersionState::Failed(reason) = server.state("m") else { panic!("{:?}", server.state("m")) };
-    assert!(reason.starts_with("the known answers cannot be read: "), "{reason}");
+    assert!(reason.starts_with("the known answers cannot be replayed: "), "{reason}");
     assert_eq!(control.loads(), 0);
 }
 

@@ -16,7 +16,7 @@ mod tensors;
 mod tests;
 
 pub(crate) use at_load::{AfterReplay, KnownAnswers};
-pub(crate) use replay::Replay;
+pub(crate) use replay::{Limit, Replay};
 pub use report::{
     FirstDifference, SampleReport, SamplesReport, SamplesVerdict, StageReport, StageVerdict,
     VerifySamples,

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use half::f16;
 use mar::{
-    Digest, Input, Known, KnownAnswer, KnownTensor, Opened, SAMPLES_FORMAT, Sample, Samples,
-    Summary,
+    Digest, Input, Known, KnownAnswer, KnownStage, KnownTensor, Opened, SAMPLES_FORMAT, Sample,
+    Samples, Summary,
 };
 use mar_handler::{
     Batch, Context, Device, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
-    Tensor,
+    Stage, Tensor,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::at_load::{AfterReplay, KnownAnswers};
 use super::replay::{Limit, Replay};
-use super::report::{SamplesVerdict, VerifySamples};
+use super::report::{SamplesVerdict, StageVerdict, VerifySamples};
 use super::{Compared, answer, output, tensors};
 
 // Tensors.
@@ -322,6 +322,27 @@ impl Handler for Echo {
     }
 }
 
+/// As [`Echo`], with a stage of its own.
+struct Image;
+
+impl Handler for Image {
+    fn initialize(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
+        Echo.preprocess(request)
+    }
+
+    fn stages(&self, request: &Request) -> Result<Vec<Stage>> {
+        Ok(vec![Stage { name: Stage::NORMALISE, tensors: self.preprocess(request)? }])
+    }
+
+    fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
+        Echo.postprocess(outputs, request)
+    }
+}
+
 struct Does;
 
 impl Model for Does {
@@ -330,6 +351,10 @@ impl Model for Does {
         assert!(!input.starts_with(b"panic"), "a tensor of lead");
         if input.starts_with(b"full") {
             return Err(Error::new(ErrorCode::OutOfMemory, "no room"));
+        }
+        if input.starts_with(b"no ") {
+            let said = String::from_utf8_lossy(input);
+            return Err(Error::prediction_failed(format!("the model said {said}")));
         }
         if input.starts_with(b"lost") {
             return Err(Error::new(ErrorCode::DeviceLost, "no device"));
@@ -387,13 +412,37 @@ fn no_sample_is_begun_when_the_time_is_over_but_the_first_always_is() {
             now.set(now.get() + step);
             Duration::from_millis(now.get())
         };
-        replay.within(limit, elapsed).unwrap().len()
+        replay.within(limit, elapsed).reports.len()
     };
     assert_eq!(replayed(0), 3, "no more than three");
     assert_eq!(replayed(999), 3);
     assert_eq!(replayed(1000), 2);
     assert_eq!(replayed(2000), 1);
     assert_eq!(replayed(60_000), 1);
+}
+
+#[test]
+fn no_answer_is_asked_for_when_the_time_is_over_but_the_first_always_is() {
+    let (folder, opened) = archive(&[("a", "a")]);
+    let mut index = opened.samples().clone();
+    let answer = index.samples[0].known.answers[0].clone();
+    index.samples[0].known.answers = vec![answer; 9];
+    let index = serde_json::to_string(&index).unwrap();
+    fs::write(folder.path().join(mar::SAMPLES_NAME), index).unwrap();
+    let opened = mar::read_samples(folder.path()).unwrap().unwrap();
+    let replay = Replay { opened: &opened, handler: &Echo, model: &Does };
+    let limit = Limit { samples: 3, time: Duration::from_secs(2) };
+    let asked = |elapsed: Duration| {
+        let stages = replay.within(limit, || elapsed).reports.remove(0).stages;
+        let left = stages.iter().position(|stage| stage.verdict == StageVerdict::NotCompared);
+        (left.unwrap_or(stages.len()), stages.last().unwrap().figures.clone())
+    };
+    assert_eq!(asked(Duration::from_secs(1)).0, 9);
+    let (asked, figures) = asked(Duration::from_secs(2));
+    assert_eq!(
+        (asked, figures.as_str()),
+        (1, "the time was over before the last 8 were asked for")
+    );
 }
 
 fn after(mode: VerifySamples, samples: &[(&str, &str)]) -> AfterReplay {
@@ -427,6 +476,76 @@ fn weights_serve_or_not_by_the_mode_and_by_what_failed() {
 }
 
 #[test]
+fn the_worst_that_happened_to_the_weights_decides_not_the_first() {
+    use VerifySamples::{Strict, Warn};
+    let again = |samples| matches!(after(Warn, samples), AfterReplay::LoadAgain(_));
+    assert!(again(&[("full", "x"), ("panic", "x")]));
+    assert!(again(&[("panic", "x"), ("full", "x")]));
+    let AfterReplay::Refuse { error, .. } = after(Warn, &[("panic", "x"), ("lost", "x")]) else {
+        panic!()
+    };
+    assert_eq!(error.code(), ErrorCode::DeviceLost);
+    let AfterReplay::Refuse { may_pass, .. } = after(Strict, &[("full", "x"), ("panic", "x")])
+    else {
+        panic!()
+    };
+    assert!(!may_pass, "it would panic again");
+}
+
+#[test]
+fn what_was_found_before_a_sample_that_cannot_be_read_counts() {
+    let after = |first: &str, mode| {
+        let (folder, opened) = archive(&[(first, "x"), ("b", "b")]);
+        fs::write(folder.path().join("samples/1.txt"), "changed").unwrap();
+        KnownAnswers::open(mode, folder.path()).unwrap().replay(&opened, &Echo, &Does)
+    };
+    let AfterReplay::LoadAgain(report) = after("panic", VerifySamples::Warn) else { panic!() };
+    assert_eq!((report.verdict, report.replayed), (SamplesVerdict::Differs, 1));
+    assert_eq!(report.first_difference.unwrap().sample, "0");
+    assert!(report.reason.unwrap().contains("samples/1.txt is not the file"));
+    let lost = after("lost", VerifySamples::Warn);
+    assert!(matches!(lost, AfterReplay::Refuse { .. }), "{lost:?}");
+    let AfterReplay::Serve(report) = after("x", VerifySamples::Warn) else { panic!() };
+    assert_eq!((report.verdict, report.differing), (SamplesVerdict::Unreadable, 0));
+    let AfterReplay::Refuse { error, .. } = after("x", VerifySamples::Strict) else { panic!() };
+    assert!(error.message().contains("samples/1.txt"), "{error}");
+}
+
+#[test]
+fn samples_of_which_nothing_can_be_compared_prove_nothing() {
+    let (folder, opened) = archive(&[("a", "a")]);
+    let mut index = opened.samples().clone();
+    let tensor = known(&Tensor::from_vec(&[1], vec![b'a']).unwrap(), &[]);
+    // Misspelt, with another after it: the last one would be what the handler has in the end.
+    index.samples[0].known = Known {
+        stages: vec![KnownStage { stage: "decoed".into(), tensors: vec![tensor] }; 2],
+        ..Known::default()
+    };
+    index.samples[0].known.stages[1].stage = "resize".into();
+    index.samples[0].known.stages[1].tensors.clear();
+    let index = serde_json::to_string(&index).unwrap();
+    fs::write(folder.path().join(mar::SAMPLES_NAME), index).unwrap();
+    let opened = mar::read_samples(folder.path()).unwrap().unwrap();
+    let of = |mode| KnownAnswers::open(mode, folder.path()).unwrap().replay(&opened, &Image, &Does);
+    let AfterReplay::Serve(report) = of(VerifySamples::Warn) else { panic!() };
+    assert_eq!(report.verdict, SamplesVerdict::Unreadable);
+    let reason = report.reason.unwrap();
+    let words = "nothing that is known can be compared: decoed: the handler shows no such stage";
+    assert!(reason.starts_with(words), "{reason}");
+    let AfterReplay::Refuse { error, may_pass, .. } = of(VerifySamples::Strict) else { panic!() };
+    assert!(error.message().contains(words) && !may_pass, "{error}");
+}
+
+#[test]
+fn figures_are_no_longer_than_a_person_reads() {
+    let long = format!("no {}", "o".repeat(1 << 20));
+    let AfterReplay::Serve(report) = after(VerifySamples::Warn, &[(&long, "x")]) else { panic!() };
+    let figures = report.first_difference.unwrap().figures;
+    assert!(figures.len() < 3000, "{}", figures.len());
+    assert!(figures.starts_with("the model said no oooo") && figures.ends_with("ooo..."));
+}
+
+#[test]
 fn an_input_that_changed_cannot_be_replayed() {
     let (folder, opened) = archive(&[("a", "a")]);
     fs::write(folder.path().join("samples/0.txt"), "b").unwrap();
@@ -435,5 +554,5 @@ fn an_input_that_changed_cannot_be_replayed() {
     assert_eq!((report.verdict, report.replayed), (SamplesVerdict::Unreadable, 0));
     assert!(report.reason.is_some());
     let AfterReplay::Refuse { error, .. } = of(VerifySamples::Strict) else { panic!() };
-    assert!(error.message().starts_with("the known answers cannot be read"), "{error}");
+    assert!(error.message().starts_with("the known answers cannot be replayed"), "{error}");
 }

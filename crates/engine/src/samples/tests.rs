@@ -241,6 +241,44 @@ fn a_rank_is_kept_and_other_members_come_as_they_like() {
 }
 
 #[test]
+fn large_numbers_may_be_as_far_as_their_last_digits() {
+    values(&json!([812.5, 0.5]), &json!([812.54, 0.5])).unwrap();
+    let wrong = values(&json!([812.5, 0.5]), &json!([812.6, 0.5])).unwrap_err();
+    assert_eq!(wrong, "/0: 812.6 where 812.5 was known, and 0.0813 is allowed");
+    assert!(values(&json!([812.5, 0.5]), &json!([812.5, 0.5002])).is_err());
+    assert!(values(&json!([812]), &json!([813])).is_err(), "counts are what they were");
+}
+
+#[test]
+fn who_is_last_of_those_that_cuda_cannot_tell_apart_may_change() {
+    let on = |device, ours: Value| {
+        let known = KnownAnswer {
+            query: Vec::new(),
+            file: String::new(),
+            content_type: "application/json".into(),
+            tolerance: 1e-4,
+            agreement: 1.0,
+        };
+        let body = br#"{"cat": 0.9, "dog": 0.0201, "cow": 0.02}"#;
+        answer::compare(&known, body, &Response::json(&ours).unwrap(), device)
+    };
+    let other = json!({"cat": 0.9, "cow": 0.0201, "elk": 0.02});
+    on(Device::Cuda(0), other.clone()).unwrap();
+    assert!(on(Device::Cpu, other).is_err(), "its digits are exact");
+    let swapped = json!({"cat": 0.9, "dog": 0.0201, "elk": 0.02});
+    assert!(on(Device::Cpu, swapped).is_err(), "another label of the same number");
+    for ours in [
+        json!({"cat": 0.9, "dog": 0.0201, "elk": 0.01}),
+        json!({"elk": 0.9, "dog": 0.0201, "cow": 0.02}),
+        json!({"cat": 0.9, "dog": 0.0201}),
+        json!({"cat": 0.9, "dog": 0.0201, "cow": 0.02, "elk": 0.02}),
+        json!({"cat": 0.9, "dog": 0.0201, "elk": "0.02"}),
+    ] {
+        assert!(on(Device::Cuda(0), ours.clone()).is_err(), "{ours}");
+    }
+}
+
+#[test]
 fn one_more_number_among_numbers_is_one_more_label() {
     for known in [json!({ "cat": 0.9, "dog": 0.6 }), json!({})] {
         let mut ours = known.clone();

@@ -9,6 +9,10 @@ use serde_json::{Map, Value};
 use super::Compared;
 use super::numbers::{percent, short};
 
+/// Coordinates in the hundreds have no more digits than probabilities: the share of a large number that it may
+/// be off by, where the archive does not ask for more.
+const DIGITS: f64 = 1e-4;
+
 /// What CUDA's arithmetic may add to the tolerance of a number, as a share of it and at least of 1; and the
 /// share of bytes that may differ for it, such as pixels on the border of two classes.
 const ON_CUDA: f64 = 1e-2;
@@ -118,10 +122,10 @@ impl Json {
         }
     }
 
-    /// How far a number may be from this one. Coordinates in the hundreds have no more digits than
-    /// probabilities, so what is allowed grows with them.
+    /// How far a number may be from this one.
     fn allowed(&self, known: f64) -> f64 {
-        self.tolerance.max(self.share) * known.abs().max(1.0)
+        let known = known.abs().max(1.0);
+        self.tolerance.max(self.tolerance.min(DIGITS) * known).max(self.share * known)
     }
 
     fn below(

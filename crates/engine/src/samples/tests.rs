@@ -247,6 +247,19 @@ fn large_numbers_may_be_as_far_as_their_last_digits() {
     assert_eq!(wrong, "/0: 812.6 where 812.5 was known, and 0.0813 is allowed");
     assert!(values(&json!([812.5, 0.5]), &json!([812.5, 0.5002])).is_err());
     assert!(values(&json!([812]), &json!([813])).is_err(), "counts are what they were");
+    let within = |tolerance, ours: f64| {
+        let known = KnownAnswer {
+            query: Vec::new(),
+            file: String::new(),
+            content_type: "application/json".into(),
+            tolerance,
+            agreement: 1.0,
+        };
+        let ours = Response::json(&json!([ours])).unwrap();
+        answer::compare(&known, b"[812.5]", &ours, Device::Cpu).is_ok()
+    };
+    assert!(within(0.5, 812.99) && !within(0.5, 813.01), "as far as the archive says");
+    assert!(within(1e-6, 812.5005) && !within(1e-6, 812.502) && !within(0.0, 812.500_001));
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod numbers;
 mod output;
 mod recorder;
 mod replay;
+#[cfg(test)]
+mod replays;
 mod report;
 mod tensors;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::support::store::{Store, repository};
 fn street_scenes(store: &Store) -> PathBuf {
     let example = repository("examples/street_scenes");
     let scene = example.join("sample/scene.png");
-    let record = repository("tests/parity/known/scene.record.json");
+    let record = example.join("sample/scene.png.json");
     store.packed(PackOptions {
         model_name: "fastunet".into(),
         handler: "mask_segmenter".into(),

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mar::Known;
+use mar::{Digest, Known};
 use mar_engine::{
     CheckRequest, Checked, Device, Engine, EngineConfig, ErrorCode, NoEvents, Result, StageVerdict,
     VerifySamples, VersionState, check,
@@ -396,6 +396,26 @@ fn weights_that_panicked_in_a_replay_are_loaded_again_before_they_serve() {
     let (server, control) = TestServer::fake_with(with(VerifySamples::Warn), &[&archive]);
     assert_eq!((server.state("m"), control.loads()), (VersionState::Ready, 1));
     assert_eq!(described(&server)["first_difference"]["stage"], "answer");
+}
+
+#[test]
+fn a_device_that_is_lost_in_a_replay_is_lost_to_the_server() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let mut sample = picture::sample(&archive, 0);
+    let input = "lose the device";
+    fs::write(archive.join(&sample.input.file), input).unwrap();
+    sample.input.sha256 = Digest::of(input.as_bytes()).to_string();
+    let answers = sample.known.answers;
+    sample.known = Known { answers, ..Known::default() };
+    picture::know(&archive, vec![sample]);
+    let (runtime, _control) = fake::runtime();
+    let temp = tempfile::tempdir().unwrap();
+    let config = EngineConfig { temp_dir: temp.path().into(), ..with(VerifySamples::Warn).engine };
+    let engine = Engine::new(config, fake::handlers(), vec![runtime], Arc::new(NoEvents)).unwrap();
+    let version = engine.load(None, &archive).unwrap();
+    assert_eq!(version.state().reason(), Some("the model failed: CUDA error"));
+    assert_eq!(engine.lost_device(), Some(Device::Cpu));
 }
 
 #[test]

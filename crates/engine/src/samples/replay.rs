@@ -9,7 +9,7 @@ use mar_handler::{
     Batch, Error, ErrorCode, Handler, Model, Part, Request, Response, Result, Stage, Tensor,
 };
 
-use super::recorder::Recorder;
+use super::recorder::{Recorder, Seen};
 use super::report::{SampleReport, StageReport, StageVerdict};
 use super::{Compared, answer, output, tensors};
 use crate::open::invalid;
@@ -260,26 +260,27 @@ impl Going<'_> {
             }
             Ok(outputs.remove(0))
         });
-        match (outputs, recorder.into_seen()) {
-            (Err(failed), _) => {
-                let figures = with_query(&request.query, failed.error.message());
-                self.note(FORWARD, StageVerdict::Differs, figures);
+        let Seen { outputs: seen, is_network_done } = recorder.into_seen();
+        if let Some(seen) = seen {
+            let compared = output::compare(&self.sample.known.output, &seen, model.device());
+            self.compared(FORWARD, compared);
+        } else if records && outputs.is_ok() {
+            self.note(FORWARD, StageVerdict::NotCompared, "the handler ran no network");
+        }
+        match outputs {
+            Ok(outputs) => Some(outputs),
+            Err(failed) => {
+                // What a handler does with what the network gave belongs to the answer.
+                if is_network_done && !failed.panicked {
+                    self.answered(&request.query, Err(failed.error.message().to_owned()));
+                } else {
+                    let figures = with_query(&request.query, failed.error.message());
+                    self.note(FORWARD, StageVerdict::Differs, figures);
+                }
                 if self.failed.as_ref().is_none_or(|before| before.severity() < failed.severity()) {
                     *self.failed = Some(failed);
                 }
                 None
-            }
-            (Ok(outputs), Some(seen)) => {
-                let compared = output::compare(&self.sample.known.output, &seen, model.device());
-                self.compared(FORWARD, compared);
-                Some(outputs)
-            }
-            (Ok(outputs), None) => {
-                if records {
-                    let figures = "the handler ran no network";
-                    self.note(FORWARD, StageVerdict::NotCompared, figures);
-                }
-                Some(outputs)
             }
         }
     }
@@ -297,15 +298,18 @@ impl Going<'_> {
             Ok(response) => answer::compare(known, &body, &response, self.replay.model.device()),
             Err(failed) => Err(failed.error.message().to_owned()),
         };
-        let compared =
-            compared.map(|figures| with_query(&known.query, &figures)).map_err(|figures| {
-                let unknown = self.sample.known.output.is_empty();
-                let hint = "; what the network gave is not known, so it may be the cause";
-                let figures = with_query(&known.query, &figures);
-                if unknown { figures + hint } else { figures }
-            });
-        self.compared(ANSWER, compared);
+        self.answered(&known.query, compared);
         Ok(())
+    }
+
+    fn answered(&mut self, query: &[(String, String)], compared: Compared) {
+        let compared = compared.map(|figures| with_query(query, &figures)).map_err(|figures| {
+            let unknown = self.sample.known.output.is_empty();
+            let hint = "; what the network gave is not known, so it may be the cause";
+            let figures = with_query(query, &figures);
+            if unknown { figures + hint } else { figures }
+        });
+        self.compared(ANSWER, compared);
     }
 }
 

@@ -237,7 +237,23 @@ fn the_network_is_held_against_what_it_gives_and_the_answer_against_what_is_made
     let listed = replayed(("a", "b"), knows(output(b'b', &[1, 1])), &Lists(1), &Lower);
     assert_eq!(told(&listed), both);
     let two = replayed(("a", "b"), |_| (), &Lists(2), &Lower);
-    assert_eq!(two.first_difference().unwrap().figures, "the handler answered 2 of 1 request");
+    let first = two.first_difference().unwrap();
+    let words = "the handler answered 2 of 1 request; what the network gave is not known";
+    assert!(first.figures.starts_with(words), "{first}");
+}
+
+#[test]
+fn a_handler_that_fails_on_what_the_network_gave_differs_at_the_answer() {
+    use StageVerdict::{Differs, Reproduced};
+    let knows = |sample: &mut Sample| sample.known.output = vec![output(b'b', &[1, 1])];
+    let report = replayed(("a", "b"), knows, &Lists(2), &Lower);
+    assert_eq!(told(&report), [("forward", Reproduced), ("answer", Differs)]);
+    // A network that fails, or gives something else, is to blame itself.
+    let report = replayed(("no", "b"), |_| (), &Echo, &Does);
+    assert_eq!(told(&report), [("forward", Differs)]);
+    let knows = |sample: &mut Sample| sample.known.output = vec![output(b'c', &[1, 1])];
+    let report = replayed(("a", "b"), knows, &Lists(2), &Lower);
+    assert_eq!(report.first_difference().unwrap().stage, "forward");
 }
 
 #[test]

@@ -2,17 +2,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
 
-use mar_engine::{LoadRequest, Overrides, VersionState};
-use mar_server::Settings;
 use serde_json::Value;
 
 use crate::support::faults::every_fault_is_named;
 use crate::support::http::{agent, answer, get};
-use crate::support::server::{TestServer, settings};
+use crate::support::server::TestServer;
 use crate::support::store::repository;
 
 /// Probabilities, and numbers as a part of themselves.
@@ -79,23 +76,8 @@ impl Known {
     }
 }
 
-/// A server of one archive, in batches of this many.
 fn served(name: &str, batch: usize) -> TestServer {
-    let settings = Settings { max_request_size: 1_000_000, ..settings() };
-    let runtime = Arc::new(mar_runtime::Torch::start());
-    let server = TestServer::start(settings, mar_handlers::all(), runtime);
-    let overrides = Overrides {
-        batch_size: Some(batch),
-        // No test outlives it: a batch goes once it is full.
-        max_batch_delay: (batch > 1).then_some(Duration::from_secs(1000)),
-        ..Overrides::default()
-    };
-    let named = Some(name.to_owned());
-    let request =
-        LoadRequest { archive: archive(name), name: named, overrides, ..LoadRequest::default() };
-    server.engine.load_as(&request).unwrap();
-    assert_eq!(server.state(name), VersionState::Ready);
-    server
+    TestServer::of_archive(archive(name), name, batch)
 }
 
 fn ask(server: &TestServer, name: &str, known: &Known, query: &str) -> Vec<u8> {

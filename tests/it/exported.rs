@@ -2,17 +2,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
 
-use mar_engine::{CheckRequest, Device, LoadRequest, Overrides, VersionState, check};
-use mar_server::Settings;
 use serde_json::Value;
 
-use crate::support::faults::Fault;
+use crate::support::faults::every_fault_is_named;
 use crate::support::http::{agent, answer, get};
-use crate::support::server::{TestServer, settings};
+use crate::support::server::TestServer;
 use crate::support::store::repository;
 
 /// Probabilities, and numbers as a part of themselves.
@@ -79,23 +76,8 @@ impl Known {
     }
 }
 
-/// A server of one archive, in batches of this many.
 fn served(name: &str, batch: usize) -> TestServer {
-    let settings = Settings { max_request_size: 1_000_000, ..settings() };
-    let runtime = Arc::new(mar_runtime::Torch::start());
-    let server = TestServer::start(settings, mar_handlers::all(), runtime);
-    let overrides = Overrides {
-        batch_size: Some(batch),
-        // No test outlives it: a batch goes once it is full.
-        max_batch_delay: (batch > 1).then_some(Duration::from_secs(1000)),
-        ..Overrides::default()
-    };
-    let named = Some(name.to_owned());
-    let request =
-        LoadRequest { archive: archive(name), name: named, overrides, ..LoadRequest::default() };
-    server.engine.load_as(&request).unwrap();
-    assert_eq!(server.state(name), VersionState::Ready);
-    server
+    TestServer::of_archive(archive(name), name, batch)
 }
 
 fn ask(server: &TestServer, name: &str, known: &Known, query: &str) -> Vec<u8> {
@@ -298,38 +280,14 @@ fn every_archive_reproduces_what_it_knows() {
     }
 }
 
-/// The first stage that differs, if one does.
-fn first_difference(archive: &Path) -> Option<String> {
-    let temp = tempfile::tempdir().unwrap();
-    let request = CheckRequest {
-        archive: archive.to_owned(),
-        device: Some(Device::Cpu),
-        threads: 1,
-        temp_dir: temp.path().to_owned(),
-        ..CheckRequest::default()
-    };
-    let runtime = Arc::new(mar_runtime::Torch::start());
-    let checked = check(&request, mar_handlers::all(), vec![runtime]).unwrap();
-    checked.first_difference().map(|first| first.stage)
-}
-
-fn every_fault_is_named(name: &str) {
-    assert_eq!(first_difference(&archive(name)), None, "{name}");
-    let within = tempfile::tempdir().unwrap();
-    for fault in Fault::ALL {
-        let first = first_difference(&fault.in_copy_of(&archive(name), within.path()));
-        assert_eq!(first.as_deref(), Some(fault.stage()), "{fault:?} in {name}");
-    }
-}
-
 #[test]
 fn faults_put_into_a_classifier_are_named() {
-    every_fault_is_named("label");
+    every_fault_is_named(&archive("label"));
 }
 
 #[test]
 fn faults_put_into_a_unet_are_named() {
-    every_fault_is_named("mask");
+    every_fault_is_named(&archive("mask"));
 }
 
 #[test]

@@ -61,6 +61,7 @@ from fastai.data.load import DataLoader
 from fastai.data.transforms import (
     Categorize, EncodedMultiCategorize, IntToFloatTensor, MultiCategorize, Normalize, OneHotEncode, RegressionSetup, ToTensor,
 )
+from fastai.imports import noop, noops
 from fastai.layers import MergeLayer, SigmoidRange
 from fastai.learner import Learner, load_learner
 from fastai.losses import (
@@ -69,14 +70,17 @@ from fastai.losses import (
 )
 from fastai.tabular.core import Categorify, FillMissing, ReadTabBatch, Tabular
 from fastai.tabular.learner import TabularLearner
-from fastai.torch_core import TensorImage
+from fastai.torch_core import TensorImage, TensorImageBW
 from fastai.vision.augment import (
     AffineCoordTfm, CropPad, RandomCrop, RandomResizedCrop, RandomResizedCropGPU, Resize,
 )
 from fastai.vision.core import AddMaskCodes, PILImage, PILImageBW, PILMask
 from fastai.vision.models.unet import DynamicUnet, ResizeToOrig, UnetBlock
+from fasttransform import ItemTransform, Transform
 from PIL import Image
+from plum import Function, NotFoundLookupError
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 TESTED = {"fastai": "2.8", "torch": "2.11", "PIL": "13"}
 """The versions that the project's own tests run with, as far as they matter."""
@@ -225,12 +229,32 @@ def is_noop(transform: Any) -> bool:
     return called(transform) == "noop" and transform(token) is token
 
 
+def passes_images(transform: Any) -> bool:
+    """Whether a transform has no `encodes` for images, but for masks or the like alone: FastAI hands them on."""
+    if not isinstance(transform, Transform) or isinstance(transform, ItemTransform) or getattr(transform, "decodes", None):
+        return False
+    own = any(not is_fastai(defining(type(transform), m)) for m in ("__call__", "_call", "_do_call"))
+    encodes = getattr(transform, "encodes", None)
+    # a plain function is kept as it is, a method with the transform as its first argument
+    function, bound = (encodes, []) if isinstance(encodes, Function) else (getattr(encodes, "_f", None), [transform])
+    if own or not isinstance(function, Function):
+        return False
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    for kind in (PILImage, PILImageBW, TensorImage, TensorImageBW):
+        image = kind.create(pixels) if issubclass(kind, Image.Image) else kind(torch.zeros(3, 2, 2))
+        with contextlib.suppress(NotFoundLookupError):
+            function.resolve_method((*bound, image))
+            return False
+    return True
+
+
 class ItemTransforms:
     """Reads what happens to one image, up to its tensor of bytes."""
 
     def __init__(self, into: Preprocessing):
         self.into = into
         self.last: str | None = None
+        self.is_tensor = False
 
     def read(self, transforms: Any) -> None:
         for transform in transforms:
@@ -238,11 +262,14 @@ class ItemTransforms:
 
     def one(self, transform: Any) -> None:
         kind, name = type(transform), called(transform)
-        if idles(transform) or is_noop(transform) or kind in (ToTensor, AddMaskCodes):
+        self.is_tensor |= kind is ToTensor
+        if idles(transform) or is_noop(transform) or kind in (ToTensor, AddMaskCodes) or passes_images(transform):
             return
         readers: dict[type, Callable[[Any], None]] = {
             Resize: self.resize, RandomResizedCrop: self.random_resized_crop, CropPad: self.crop_pad, RandomCrop: self.random_crop,
         }
+        if kind in readers and self.is_tensor:
+            raise Refusal(name, "it comes after ToTensor, where it does nothing", f"give it an order below {ToTensor.order}")
         if kind in readers:
             readers[kind](transform)
             self.last = name
@@ -345,7 +372,7 @@ class BatchTransforms:
 
     def one(self, t: Any) -> None:
         kind, name = type(t), called(t)
-        if idles(t) or is_noop(t):
+        if idles(t) or is_noop(t) or kind is not IntToFloatTensor and passes_images(t):
             return
         if kind is IntToFloatTensor:
             if self.is_float or not t.div or t.div <= 0:
@@ -426,6 +453,7 @@ class Target(Protocol):
     def settings(self) -> dict[str, Any]: ...
     def sentence(self) -> str: ...
     def difference(self, raw: torch.Tensor, predicted: Any) -> str | None: ...
+    def odd(self, predicted: Any) -> str | None: ...  # what does not follow from the network's output
     def answers(self, predicted: Any) -> list[Answer]: ...
     def tell(self, predicted: Any) -> str: ...
 
@@ -481,6 +509,13 @@ class SingleLabel:
     def difference(self, raw: torch.Tensor, predicted: Any) -> str | None:
         return probabilities_differ(F.softmax(raw.flatten(), dim=0), self.probabilities(predicted))
 
+    def odd(self, predicted: Any) -> str | None:
+        chosen, likeliest = int(predicted[1]), int(self.probabilities(predicted).argmax())
+        said = self.labels[chosen] if self.is_table else str(predicted[0])
+        if chosen != likeliest or said != self.labels[likeliest]:
+            return f"it says {said!r} where {self.labels[likeliest]!r} is the likeliest label"
+        return None
+
     def probabilities(self, predicted: Any) -> torch.Tensor:
         return plain_tensor(predicted[2]).float().flatten()
 
@@ -515,6 +550,15 @@ class MultiLabel:
     def difference(self, raw: torch.Tensor, predicted: Any) -> str | None:
         return probabilities_differ(torch.sigmoid(raw.flatten()), plain_tensor(predicted[2]).float().flatten())
 
+    def odd(self, predicted: Any) -> str | None:
+        p = plain_tensor(predicted[2]).float().flatten()
+        above = [label for label, one in zip(self.labels, p) if one > self.threshold]
+        chosen = [label for label, one in zip(self.labels, plain_tensor(predicted[1]).flatten()) if one]
+        said = [str(label) for label in predicted[0]]
+        if not said == chosen == above:
+            return f"it says {some(said) or 'no label'} where {some(above) or 'none'} is above {number(self.threshold)}"
+        return None
+
     def told(self, predicted: Any) -> dict[str, float]:
         p, chosen = plain_tensor(predicted[2]).float().flatten(), plain_tensor(predicted[1]).bool().flatten()
         return {self.labels[k]: float(p[k]) for k in ranked(p) if chosen[k]}
@@ -528,28 +572,59 @@ class MultiLabel:
 
 @dataclass
 class Mask:
-    """A class for each pixel."""
+    """A class for each pixel: the one of the largest output, or of a network with one output whether its sigmoid
+    is above a threshold."""
 
     labels: list[str] | None
     palette: list[list[int]] | None
+    threshold: float | None = None
     handler: str = "mask_segmenter"
+
+    def __post_init__(self):
+        names = len(self.labels or [])
+        if names > 256:
+            raise Refusal("the codes of the mask", f"there are {names} of them, and a mask has a byte a pixel", "use 256 at most")
+        if self.threshold is None:
+            return
+        if names not in (0, 2):
+            raise Refusal(
+                "the codes of the mask", f"there are {names} of them, and the loss tells apart two",
+                "name two, or train with CrossEntropyLossFlat(axis=1)",
+            )
+        if not 0 <= self.threshold < 1:
+            raise Refusal(
+                "BCEWithLogitsLossFlat", f"its thresh {number(self.threshold)} is no probability, so that all pixels are of one class",
+                "set learn.loss_func.thresh to one from 0 to below 1 before learn.export",
+            )
 
     @property
     def outputs(self) -> int | None:
+        if self.threshold is not None:
+            return 1
         return len(self.labels) if self.labels else None
 
     def settings(self) -> dict[str, Any]:
-        given = {"labels": self.labels, "palette": self.palette}
-        return {key: value for key, value in given.items() if value}
+        # of one output the server takes a half unless told otherwise, and then on the device
+        threshold = None if self.threshold == 0.5 else self.threshold
+        given = {"labels": self.labels, "palette": self.palette, "threshold": threshold}
+        return {key: value for key, value in given.items() if value is not None}
 
     def sentence(self) -> str:
-        return f"a mask of {len(self.labels)} labels: {some(self.labels)}" if self.labels else "a mask of classes without names"
+        names = f"a mask of {len(self.labels)} labels: {some(self.labels)}" if self.labels else "a mask of classes without names"
+        above = "" if self.threshold is None else f"; the second is what is above {number(self.threshold)}"
+        return names + above
 
     def classes(self, predicted: Any) -> np.ndarray:
-        return plain_tensor(predicted[1]).numpy().astype(np.uint8)
+        mask = plain_tensor(predicted[1])
+        return (mask if self.threshold is None else mask[0]).numpy().astype(np.uint8)
+
+    def odd(self, predicted: Any) -> str | None:
+        shown = plain_tensor(predicted[0]).squeeze().numpy()
+        return None if np.array_equal(shown, self.classes(predicted).squeeze()) else "it shows another mask than the loss decodes"
 
     def difference(self, raw: torch.Tensor, predicted: Any) -> str | None:
-        ours, known = raw[0].argmax(0).numpy(), self.classes(predicted)
+        ours = raw[0].argmax(0) if self.threshold is None else torch.sigmoid(raw[0, 0]) > self.threshold
+        ours, known = ours.numpy(), self.classes(predicted)
         if ours.shape != known.shape:
             return f"the mask has {by(ours.shape)} pixels, FastAI's {by(known.shape)}"
         share = float((ours == known).mean())
@@ -590,6 +665,14 @@ class Numbers:
     def difference(self, raw: torch.Tensor, predicted: Any) -> str | None:
         return numbers_differ(raw.flatten(), self.values(predicted), TOLERANCE)
 
+    def odd(self, predicted: Any) -> str | None:
+        values = self.values(predicted)
+        shown = [] if self.is_table else [torch.tensor(predicted[0]).double().flatten()]
+        for told in [*shown, plain_tensor(predicted[1]).double().flatten()]:
+            if not torch.equal(told.float(), values):
+                return f"it says {told.tolist()} where the network gives {values.tolist()}"
+        return None
+
     def answers(self, predicted: Any) -> list[Answer]:
         values = self.values(predicted)
         tolerance = TOLERANCE * max(1.0, values.abs().max().item())
@@ -627,6 +710,9 @@ def some(labels: list[str], most: int = 8) -> str:
 def texts(vocabulary: Any, whose: str) -> list[str]:
     """Names of classes as FastAI prints them."""
     labels = [str(label) for label in vocabulary]
+    broken = [label for label in labels if any("\ud800" <= letter <= "\udfff" for letter in label)]
+    if broken:
+        raise Refusal(whose, f"{ascii(broken[0])} is no text, but bytes of a file's name in another encoding", "rename the class")
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise Refusal(whose, f"{some(twice)} stands there more than once", "give every class a name of its own")
@@ -655,29 +741,64 @@ class Loss:
     def softmax(self, axes: tuple[int, ...], what: str) -> None:
         """The loss must be one whose activation is a softmax along one of these axes."""
         function, kind = self.function, type(self.function)
-        axis = None
+        shape = (5, 7) if -1 in axes else (2, 5, 3, 7)
         if kind in (CrossEntropyLossFlat, FocalLossFlat, DiceLoss):
             axis = function.axis
         elif kind in (LabelSmoothingCrossEntropyFlat, LabelSmoothingCrossEntropy):
             axis = -1  # whatever its axis says
-        if axis is None:
-            self.refuse(what, "set learn.loss_func = CrossEntropyLossFlat() before learn.export" if -1 in axes else
-                        "set learn.loss_func = CrossEntropyLossFlat(axis=1) before learn.export")
-        elif axis not in axes:
-            raise Refusal(self.name, f"it takes the classes from axis {axis}, and {what} has them in axis 1",
-                          "set learn.loss_func = CrossEntropyLossFlat(axis=1) before learn.export")
+        else:
+            axis = next((a for a in axes if self.is_softmax(a, shape)), None)
+        name = "CrossEntropyLossFlat()" if -1 in axes else "CrossEntropyLossFlat(axis=1)"
+        remedy = f"set learn.loss_func = {name} before learn.export"
+        if axis is None or axis in axes and not self.is_softmax(axis, shape):
+            self.refuse(what, remedy)
+        if axis not in axes:
+            raise Refusal(self.name, f"it takes the classes from axis {axis}, and {what} has them in axis 1", remedy)
 
-    def threshold(self) -> float:
-        if type(self.function) is not BCEWithLogitsLossFlat:
-            self.refuse("several labels", "set learn.loss_func = BCEWithLogitsLossFlat(thresh=0.5) before learn.export")
-        return float(self.function.thresh)
+    def is_softmax(self, axis: int, shape: tuple[int, ...]) -> bool:
+        """Whether it makes of numbers what a softmax and the place of the largest make of them: tried out, as it
+        may be a user's own."""
+        def as_softmax(x: torch.Tensor, p: torch.Tensor, chosen: torch.Tensor) -> bool:
+            return torch.allclose(p, F.softmax(x, axis), atol=1e-6) and torch.equal(chosen, p.argmax(axis))
+
+        return self.tried(as_softmax, shape)
+
+    def tried(self, holds: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], bool], shape: tuple[int, ...]) -> bool:
+        """Whether something holds of numbers, of what the loss's activation makes of them and of what its decodes
+        makes of that."""
+        if not all(callable(getattr(self.function, part, None)) for part in ("activation", "decodes")):
+            return False
+        generator = torch.Generator().manual_seed(3)
+        for size in (0.1, 1.0, 10.0):
+            x = torch.randn(shape, generator=generator) * size
+            try:
+                p = plain_tensor(self.function.activation(x.clone()))
+                chosen = plain_tensor(self.function.decodes(p.clone()))
+                if p.shape != x.shape or not holds(x, p, chosen):
+                    return False
+            except Exception:  # a user's own code can fail with anything
+                return False
+        return True
+
+    @property
+    def is_sigmoid(self) -> bool:
+        return type(self.function) is BCEWithLogitsLossFlat
+
+    def threshold(self, what: str) -> float:
+        """The loss must be one whose activation is a sigmoid, and whose decodes compares with a threshold."""
+        above = getattr(self.function, "thresh", None)
+
+        def as_sigmoid(x: torch.Tensor, p: torch.Tensor, chosen: torch.Tensor) -> bool:
+            return torch.allclose(p, torch.sigmoid(x), atol=1e-6) and torch.equal(chosen, p > above)
+
+        if not self.is_sigmoid or not self.tried(as_sigmoid, (40, 7)):
+            self.refuse(what, "set learn.loss_func = BCEWithLogitsLossFlat(thresh=0.5) before learn.export")
+        return float(above)
 
     def none(self) -> None:
-        """The loss must leave the network's numbers as they are."""
-        inner = self.function.func if type(self.function) is BaseLoss else self.function
-        plain = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss)
-        functions = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
-        if type(inner) not in plain and inner not in functions:
+        """The loss must leave the network's numbers as they are, as FastAI does where it has no activation."""
+        parts = [getattr(self.function, part, None) for part in ("activation", "decodes")]
+        if any(part is not None and getattr(part, "__func__", part) not in (noop, noops) for part in parts):
             self.refuse("numbers", "set learn.loss_func = MSELossFlat() before learn.export")
 
     def refuse(self, what: str, remedy: str) -> None:
@@ -985,6 +1106,50 @@ def traced(network: nn.Module, subject: Subject, free: bool) -> Exported:
     return Exported(content, run, compared(run, subject, free, TOLERANCE))
 
 
+class Watched(TorchFunctionMode):
+    """Notes where a network's Python code reads numbers out of a tensor: a trace keeps those of the one input that
+    it saw, and with them every branch that they decided."""
+
+    READS = ("__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy")
+
+    def __init__(self):
+        super().__init__()
+        self.found: str | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        caller = sys._getframe(1)
+        # FastAI's batch transforms read the size of a grid; they are scripted
+        if getattr(func, "__name__", "") in self.READS and caller.f_globals.get("__name__") != "fastai.vision.augment":
+            name = getattr(caller.f_code, "co_qualname", caller.f_code.co_name)
+            self.found = self.found or f"{name}, line {caller.f_lineno}"
+        return func(*args, **(kwargs or {}))
+
+
+def check_network(subject: Subject) -> None:
+    """What no trace could show: that the network is the same function for every input, alone or in a batch."""
+    first = next(subject.examples(free=False))
+    one = tuple(x[:1] for x in first)
+    with Watched() as watched:
+        alone = subject.reference(clones(one))
+    if watched.found:
+        raise Refusal(
+            "the network", f"its Python code reads numbers of what it computes ({watched.found}), and a file keeps those of one input",
+            "compute with tensors there, as with torch.where, or leave it out",
+        )
+    if numbers_differ(subject.reference(clones(one)), alone, TOLERANCE):
+        raise Refusal(
+            "the network", "it gives another answer each time", "leave out what is random in prediction, such as a dropout that stays on",
+        )
+    # another input beside it, which is darker, brighter and has more contrast
+    both = tuple(torch.cat([x, x * 3 + 1 if x.is_floating_point() else x]) for x in one)
+    answers = subject.reference(both)
+    if len(answers) != 2 or numbers_differ(answers[:1], alone, TOLERANCE):
+        raise Refusal(
+            "the network", "it gives another answer for an input in a batch than for the same input alone",
+            "leave out of its forward what is computed over a batch",
+        )
+
+
 def clones(inputs: Inputs) -> Inputs:
     """Networks may work in place."""
     return tuple(x.clone() for x in inputs)
@@ -999,7 +1164,7 @@ def compared(run: Callable[[Inputs], torch.Tensor], subject: Subject, free: bool
             raise Failure(f"the file gives {type(got).__name__} where the network gives a tensor")
         difference = numbers_differ(got, want, tolerance)
         if difference:
-            raise Failure(f"at {[list(x.shape) for x in inputs]} {difference}")
+            raise Failure(f"the network's file gives other numbers than the learner: at {[list(x.shape) for x in inputs]} {difference}")
         worst, count = max(worst, (got - want).abs().max().item()), count + 1
         shapes.add(tuple(inputs[0].shape[2:]))
     sizes = f"{len(shapes)} sizes" if free and len(shapes) > 1 else "one size"
@@ -1052,6 +1217,7 @@ class ImageLearner:
         self.pre = Preprocessing()
         self.pre.mode = self.read_input(valid.dataset)
         ItemTransforms(self.pre).read(valid.after_item.fs)
+        self.check_items(valid)
         strange = [t for t in valid.before_batch.fs if not is_noop(t)]
         if strange:
             raise Refusal(called(strange[0]), "it changes items before they become a batch", "leave it out")
@@ -1059,6 +1225,33 @@ class ImageLearner:
         self.target = self.read_target(valid, palette)
 
     # -- reading
+
+    def check_items(self, valid: DataLoader) -> None:
+        """What was read of the item transforms, made anew, must make the same of pictures of several sizes: samples
+        may all have the network's size."""
+        pre = self.pre
+        steps: list[Any] = []
+        if pre.size:
+            number_of = {name: value for value, name in FILTERS.items()}
+            resamples = (Image.Resampling(number_of[pre.filter]), Image.Resampling.NEAREST)
+            steps.append(Resize(pre.size, method=pre.resize, pad_mode=pre.pad_mode or "reflection", resamples=resamples))
+        if pre.center_crop:
+            steps.append(CropPad(pre.center_crop, pad_mode=pre.pad_mode or "zeros"))
+        draw = np.random.RandomState(5)
+        height, width = pre.seen or (64, 48)
+        for size in ((height, width), (2 * height + 1, width // 2 + 1), (height // 2 + 1, 2 * width + 3), (37, 113)):
+            pixels = draw.randint(0, 256, (*size, 3) if pre.mode == "RGB" else size, dtype=np.uint8)
+            kind = PILImage if pre.mode == "RGB" else PILImageBW
+            want, got = ((kind.create(pixels),), (kind.create(pixels),))
+            for step in [*steps, ToTensor()]:
+                want = step(want, split_idx=1)
+            for step in valid.after_item.fs:
+                got = step(got, split_idx=1)
+            if not torch.equal(plain_tensor(got[0]), plain_tensor(want[0])):
+                raise Refusal(
+                    "the item transforms", f"they make something else of an image of {by(size)} than {pre.sentence()}",
+                    "use Resize, RandomResizedCrop or CropPad as FastAI has them",
+                )
 
     @staticmethod
     def read_input(dataset: Datasets) -> str:
@@ -1088,16 +1281,16 @@ class ImageLearner:
                 loss.softmax((-1, 1), "one label")
                 found = SingleLabel(texts(t.vocab, "the vocabulary"))
             elif kind in (MultiCategorize, EncodedMultiCategorize):
-                found = MultiLabel(texts(t.vocab, "the vocabulary"), loss.threshold())
+                found = MultiLabel(texts(t.vocab, "the vocabulary"), loss.threshold("several labels"))
             elif kind is RegressionSetup:
                 loss.none()
                 found = Numbers(t.c or None)
-            elif kind is not OneHotEncode and getattr(t, "decodes", None) and not is_fastai(kind):
+            elif kind is not OneHotEncode and getattr(t, "decodes", None) and not is_noop(t):
                 raise Refusal(called(t), "its decodes changes what learn.predict tells", "leave it out")
         kinds = [t for t in targets.types if isinstance(t, type)]
         if found is None and kinds and kinds[-1] is PILMask:
-            loss.softmax((1,), "a mask")
-            found = Mask(self.codes(valid), palette)
+            threshold = loss.threshold("a mask") if loss.is_sigmoid else loss.softmax((1,), "a mask")
+            found = Mask(self.codes(valid), palette, threshold)
         if found is None:
             name = kinds[-1].__name__ if kinds else "the target"
             raise Refusal(
@@ -1158,11 +1351,11 @@ class ImageLearner:
             inputs = (self.draw(generator, batch, size),)
             try:
                 self.reference(clones(inputs))
-            except RuntimeError as error:
+            except Exception as error:  # a user's own network can fail with anything
                 # a network may need a certain size, or more than so many pixels
                 tried += 1
                 if not free or tried > 20:
-                    raise Failure(f"the learner itself fails at {by(size)}: {error}") from error
+                    raise Failure(f"the learner itself fails at {by(size)}: {first_line(error)}") from error
                 continue
             made += 1
             yield inputs
@@ -1174,8 +1367,10 @@ class ImageLearner:
         for file in files:
             try:
                 made.append(self.sample(file))
-            except (OSError, RuntimeError, ValueError, LookupError) as error:
-                raise Failure(f"sample {file}: FastAI itself does not predict it: {str(error).splitlines()[0]}") from error
+            except (Refusal, Failure):
+                raise
+            except Exception as error:  # Pillow's are of many kinds, and a user's own code can fail with anything
+                raise Failure(f"sample {file}: FastAI itself does not predict it: {first_line(error)}") from error
         return made
 
     def sample(self, file: Path) -> Sample:
@@ -1324,6 +1519,7 @@ class TableLearner:
         self.means: dict[str, float] = {}
         self.stds: dict[str, float] = {}
         self.target: Target | None = None
+        self.kinds: list[type] = []  # of the procs so far
         for proc in self.data.procs.fs:
             self.read(proc)
         if self.target is None:
@@ -1334,11 +1530,15 @@ class TableLearner:
         for transform in [*learn.dls.valid.after_item.fs, *learn.dls.valid.before_batch.fs, *learn.dls.valid.after_batch.fs]:
             if type(transform) not in (ReadTabBatch, ToTensor) and not is_noop(transform):
                 raise Refusal(called(transform), "it changes batches of rows", "do it before training, in the table")
+        self.settings()  # refuses what no configuration can hold, before anything is computed
         self.names = [name for name, columns in (("categorical", self.cats), ("continuous", self.conts)) if columns]
 
     def read(self, proc: Any) -> None:
         """One of the table's procs."""
         kind, name = type(proc), called(proc)
+        if kind in self.kinds and not is_noop(proc):
+            raise Refusal(name, "it stands among the procs more than once", "leave one")
+        self.kinds.append(kind)
         if kind is Categorify:
             self.classes = {str(n): list(proc.classes[n].items) for n in self.data.cat_names if n in proc.classes}
         elif kind is FillMissing:
@@ -1392,6 +1592,9 @@ class TableLearner:
             entry["fill"] = self.fills[name]
         if name in self.means:
             entry |= {"mean": self.means[name], "std": self.stds[name]}
+        strange = [key for key, value in entry.items() if key != "name" and not math.isfinite(value)]
+        if strange:
+            raise Refusal(f"the column {name}", f"its {strange[0]} is {entry[strange[0]]}", "clean it of what is not finite and train again")
         return entry
 
     def sentence(self) -> str:
@@ -1435,6 +1638,8 @@ class TableLearner:
         try:
             if file.suffix.lower() == ".csv":
                 table = pd.read_csv(file).head(self.ROWS)
+                if table.empty:
+                    raise ValueError("it has no rows")
                 for place in range(len(table)):
                     row = table.iloc[place]
                     yield f"{file.stem}-{place + 1}.json", self.body(row), row
@@ -1454,6 +1659,9 @@ class TableLearner:
             if name in row.index:
                 value = row[name].item() if isinstance(row[name], np.generic) else row[name]
                 told[name] = None if pd.isnull(value) else value
+        infinite = [name for name, value in told.items() if isinstance(value, float) and math.isinf(value)]
+        if infinite:
+            raise ValueError(f"the column {infinite[0]} is infinite in a row, and JSON has no word for that")
         return as_json(told)
 
     def sample(self, name: str, content: bytes, row: pd.Series) -> Sample:
@@ -1522,19 +1730,27 @@ class Sample:
 
     def prove(self, exported: Exported, target: Target) -> str:
         """The file must lead to the same answer, from FastAI's tensors and from the server's."""
+        odd = target.odd(self.predicted)
+        if odd:
+            raise Refusal(
+                "what learn.predict tells", f"of {self.name} {odd}",
+                "leave the decodes of the loss and of the transforms as FastAI has them",
+            )
         for whose, inputs in self.tensors.items():
             raw = exported.run(clones(inputs))
             difference = target.difference(raw, self.predicted)
             if difference:
-                raise Failure(f"sample {self.name}: from {whose} tensors, {difference} against learn.predict")
+                raise Failure(
+                    f"sample {self.name}: of {whose} tensors the network's file makes another answer than learn.predict: {difference}; "
+                    "if the learner has callbacks of your own, remove them before learn.export"
+                )
         return f"sample {self.name}: {target.tell(self.predicted)}, as learn.predict"
 
     def write(self, folder: Path, target: Target) -> tuple[Path, Path]:
         """The input and its record with the files beside it, in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / self.name
-        if not file.exists() or file.read_bytes() != self.content:
-            file.write_bytes(self.content)
+        file.write_bytes(self.content)
         stages = [stage.write(folder, self.name) for stage in self.stages]
         answers = []
         for answer in target.answers(self.predicted):
@@ -1568,6 +1784,8 @@ def made_by() -> str:
 
 
 def number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
 
 
@@ -1614,10 +1832,11 @@ def find_mar(given: Path | None) -> Path:
     on_path = shutil.which("mar")
     places = [given] if given else [Path(on_path) if on_path else None, root / "target/release/mar", root / "target/debug/mar"]
     for place in places:
-        if place and place.is_file():
-            said = subprocess.run([place, "pack", "--help"], capture_output=True, text=True, check=False)
-            if "--sample" in said.stdout:
-                return place
+        with contextlib.suppress(OSError):  # a file that is no program
+            program = place.resolve() if place and place.is_file() else None
+            said = subprocess.run([program, "pack", "--help"], capture_output=True, text=True, check=False) if program else None
+            if said and "--sample" in said.stdout:
+                return program
     where = f"{given} is not a mar that knows --sample" if given else "no mar on the PATH or in target/ knows --sample"
     raise Failure(f"{where}; build it with `cargo build --release -p mar-cli`, and name it with --mar if it lies elsewhere")
 
@@ -1629,9 +1848,14 @@ def pack(mar: Path, out: Path, arguments: list[str | Path], name: str) -> str:
         done = subprocess.run([mar, "pack", *arguments, "--export-path", folder], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise Failure(f"mar pack failed: {done.stderr.strip() or done.stdout.strip()}")
-        if "makes something else at the stage" in done.stderr:
-            remedy = f"with Pillow {TESTED['PIL']} they should be equal; this is {PIL.__version__}"
-            raise Refusal("the preprocessing", f"the server does it otherwise: {done.stderr.strip()}", remedy)
+        said = [line.removeprefix("mar: warning: ") for line in done.stderr.splitlines()]
+        other = next((line for line in said if "makes something else at the stage" in line), None)
+        if other:
+            remedy = "report this" if PIL.__version__.startswith(TESTED["PIL"] + ".") else f"try Pillow {TESTED['PIL']}; this is {PIL.__version__}"
+            raise Refusal("the preprocessing", f"the server does it otherwise: {other}", remedy)
+        useless = next((line for line in said if "no server will load" in line or "the handler refuses it" in line), None)
+        if useless:
+            raise Failure(f"no server could answer with the archive: {useless}")
         (Path(folder) / f"{name}.mar").replace(out)
     return done.stderr.strip()
 
@@ -1660,12 +1884,25 @@ def open_learner(path: Path, code: list[Path]) -> Learner:
     except FileNotFoundError as error:
         raise Failure(f"there is no {path}") from error
     except Exception as error:  # a pickle can fail with anything
+        if isinstance(error, UnboundLocalError):
+            error = why_not_loaded(path) or error
         remedy = "run this where it was trained, and name the files that define what it refers to with --code"
-        raise Failure(f"{path} does not open: {type(error).__name__}: {str(error).strip()}; {remedy}") from error
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise Failure(f"{path} does not open: {why}; {remedy}") from error
     if not isinstance(learn, Learner):
         raise Failure(f"{path} holds a {type(learn).__name__}; export the learner with learn.export")
+    learn.model = getattr(learn.model, "_orig_mod", learn.model)  # what torch.compile was given
     learn.model.float().eval()
     return learn
+
+
+def why_not_loaded(path: Path) -> Exception | None:
+    """FastAI's load_learner swallows the name of a module that is not there."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        return error
+    return None
 
 
 def check_learner(learn: Learner) -> None:
@@ -1727,24 +1964,42 @@ def in_torchscript(learner: ImageLearner | TableLearner, model: nn.Module) -> tu
     network = learner.network(model)
     try:
         return traced(network, learner, free=True), True
-    except (Failure, RuntimeError, ValueError, TypeError) as error:
+    except Refusal:
+        raise
+    except Exception as error:  # a user's own network can fail with anything
         if not learner.fixed:
-            raise Refusal(
-                "the network", f"its trace does not hold at all sizes: {str(error).splitlines()[0]}",
-                "give all images one size with Resize",
-            ) from error
-    return traced(network, learner, free=False), False
+            why = f"its trace does not hold at all sizes: {first_line(error)}"
+            remedy = "give all images one size with Resize" if learner.content == "image" else "export what tabular_learner made"
+            raise Refusal("the network", why, remedy) from error
+    try:
+        return traced(network, learner, free=False), False
+    except (Refusal, Failure):
+        raise
+    except Exception as error:
+        why = f"torch.jit.trace fails: {first_line(error)}"
+        raise Refusal("the network", why, "leave out what only Python can do in its forward") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="From a FastAI learner to an archive that answers as learn.predict does.",
+        epilog="Exit status: 0 packed; 1 stopped, and the last line says why, with nothing written; 2 wrong usage.",
+    )
     parser.add_argument("learner", type=Path, help="what learn.export wrote")
     parser.add_argument(
         "--sample", type=Path, action="append", required=True, metavar="FILE",
         help="an image whose answer is to be known; for tables a CSV file of rows, or a row as JSON; repeatable",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.mar")
-    parser.add_argument("--format", choices=["torchscript", "onnx", "both"], default="torchscript")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.mar", help="the archive to write")
+    parser.add_argument(
+        "--format", choices=["torchscript", "onnx", "both"], default="torchscript",
+        help="of the network's file; torchscript unless given, and both serves that and carries ONNX beside it",
+    )
     parser.add_argument("--name", help="of the model; the name of --out unless given")
     parser.add_argument("--version", default="1.0", help="of the model; 1.0")
     parser.add_argument(
@@ -1764,6 +2019,8 @@ def arguments() -> argparse.Namespace:
 def export(args: argparse.Namespace) -> None:
     if args.out.suffix != ".mar":
         raise Failure(f"--out {args.out} must end in .mar")
+    if args.out.is_dir():
+        raise Failure(f"{args.out} is a folder")
     if args.out.exists() and not args.force:
         raise Failure(f"{args.out} exists; replace it with --force")
     for file in args.sample:
@@ -1783,8 +2040,8 @@ def export(args: argparse.Namespace) -> None:
             "--serialized-file", main_file, "--config-file", config,
         ]
         given += ["--extra-files", extra] if extra else []
-        for made in samples:
-            file, record = made.write(folder / "sample", learner.target)
+        for place, made in enumerate(samples, 1):  # a folder each, because two may have one name
+            file, record = made.write(folder / "samples" / str(place), learner.target)
             given += ["--sample", file, "--expect", record]
         said = pack(mar, args.out, given, name)
     if said:
@@ -1800,12 +2057,14 @@ def proved(
         learner = read_learner(open_learner(args.learner, args.code), palette, bake_all)
         samples = learner.samples(args.sample)
         check_output(learner, samples)
+        check_network(learner)
+        check_repeats(learner, args.sample[0], samples[0])
         # a second learner, because the first one's network must stay whole to be compared with
         exported, free = in_torchscript(learner, open_learner(args.learner, args.code).model)
         try:
             said = [made.prove(exported, learner.target) for made in samples]
         except Failure:
-            if bake_all or not learner.pre.idle_affine:
+            if bake_all or not (isinstance(learner, ImageLearner) and learner.pre.idle_affine):
                 raise
             continue
         print(f"{args.learner.name}: {learner.target.sentence()} ({Loss(learner.learn.loss_func).name})")
@@ -1816,6 +2075,16 @@ def proved(
         print("\n".join(said))
         return learner, exported, free, samples
     raise AssertionError("the loop returns or raises")
+
+
+def check_repeats(learner: ImageLearner | TableLearner, file: Path, known: Sample) -> None:
+    """Callbacks and predict of the learner may do what its network does not."""
+    again = learner.samples([file])[0]
+    if numbers_differ(again.raw, known.raw, TOLERANCE):
+        raise Refusal(
+            "what learn.predict does", f"it gives another answer for {known.name} each time",
+            "remove callbacks that change the network or are random in prediction, such as MCDropoutCallback, before learn.export",
+        )
 
 
 def check_output(learner: ImageLearner | TableLearner, samples: list[Sample]) -> None:
@@ -1851,8 +2120,8 @@ def files(
             break
         except (Failure, RuntimeError, ValueError, TypeError, IndexError) as error:
             if not sides or not learner.fixed:
-                raise Refusal("the network to ONNX", str(error).splitlines()[0], "use --format torchscript") from error
-            print(f"onnx: not for all sizes: {str(error).splitlines()[0]}")
+                raise Refusal("the network to ONNX", first_line(error), "use --format torchscript") from error
+            print(f"onnx: not for all sizes: {first_line(error)}")
     onnx.write_bytes(made.content)
     print(f"onnx: {made.proved}")
     if args.format == "both":
@@ -1865,7 +2134,7 @@ def main() -> int:
     args = arguments()
     try:
         export(args)
-    except (Refusal, Failure) as error:
+    except (Refusal, Failure, OSError) as error:
         print(f"export_fastai: {error}", file=sys.stderr)
         return 1
     return 0

@@ -564,7 +564,13 @@ class MultiLabel:
         return {self.labels[k]: float(p[k]) for k in ranked(p) if chosen[k]}
 
     def answers(self, predicted: Any) -> list[Answer]:
-        return [Answer("answer.json", as_json(self.told(predicted)), "application/json")]
+        p = plain_tensor(predicted[2]).float().flatten()
+        every = {self.labels[k]: float(p[k]) for k in ranked(p)}
+        # an image without a label says nothing of which name belongs to which output
+        return [
+            Answer("answer.json", as_json(self.told(predicted)), "application/json"),
+            Answer("every.json", as_json(every), "application/json", [("threshold", "-1")]),
+        ]
 
     def tell(self, predicted: Any) -> str:
         return ", ".join(f"{label} {p:.4f}" for label, p in self.told(predicted).items()) or "no label"

@@ -150,7 +150,7 @@ impl SeenTensor {
     }
 
     /// The mean of each channel of an image: the last of three sides with `uint8`, the first with floating
-    /// point. Nothing for other tensors.
+    /// point. Nothing for other tensors, and where one is not finite.
     pub fn channel_means(&self) -> Vec<f64> {
         let (channels, is_last) = match (self.0.dtype(), self.shape()) {
             (DType::U8, [_, _, channels]) => (*channels, true),
@@ -168,7 +168,9 @@ impl SeenTensor {
         }
         #[expect(clippy::cast_precision_loss, reason = "a tensor has fewer than 2^52 elements")]
         let each = each as f64;
-        sums.into_iter().map(|sum| sum / each).collect()
+        let means: Vec<f64> = sums.into_iter().map(|sum| sum / each).collect();
+        // An index holds finite numbers alone.
+        if means.iter().all(|mean| mean.is_finite()) { means } else { Vec::new() }
     }
 
     /// The elements in few bytes, and the ending of a file that holds them: floating point as `float16`. `None`
@@ -445,6 +447,7 @@ mod tests {
         let numbers = floats(&[2, 1, 2], vec![1.0, 3.0, 5.0, 7.0]);
         assert_eq!(numbers.channel_means(), [2.0, 6.0]);
         assert!(floats(&[4], vec![0.0; 4]).channel_means().is_empty());
+        assert!(floats(&[1, 1, 2], vec![0.0, f32::NAN]).channel_means().is_empty());
         assert!(floats(&[0, 2, 2], Vec::new()).channel_means().is_empty());
         assert!(floats(&[2, 0, 2], Vec::new()).channel_means().is_empty());
         let words = tensor(DType::I64, &[1, 1, 1], vec![0; 8]);

@@ -20,7 +20,7 @@ BLOCK = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
 
 # What the blocks together must print.
 EXPECTED = [
-    "READY", "Model server started.", '"base64_prediction"', "Healthy", '"minWorkers": 1', "Workers scaled to 2",
+    "the known answers of the sample are reproduced", "READY", "Model server started.", '"base64_prediction"', "Healthy", '"minWorkers": 1', "Workers scaled to 2",
     '"ready"', "the counters agree", "ts_inference_requests_total{", "marserve has stopped",
 ]
 

@@ -1,16 +1,12 @@
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use mar_engine::{LoadRequest, Overrides, VersionState};
-use mar_server::Settings;
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, agent, answer, post};
-use crate::support::server::{TestServer, settings};
+use crate::support::server::TestServer;
 use crate::support::store::{Store, repository};
 
 const NAMES: [&str; 7] =
@@ -24,36 +20,15 @@ fn expected() -> Value {
     serde_json::from_slice(&fs::read(parity("expected.json")).unwrap()).unwrap()
 }
 
-/// A server of an archive with batches of this many.
-fn served_in_batches(archive: PathBuf, batch: usize) -> TestServer {
-    let settings = Settings { max_request_size: 1_000_000, ..settings() };
-    let runtime = Arc::new(mar_runtime::Torch::start());
-    let server = TestServer::start(settings, mar_handlers::all(), runtime);
-    let overrides = Overrides {
-        batch_size: Some(batch),
-        // No test outlives it: a batch goes once it is full.
-        max_batch_delay: (batch > 1).then_some(Duration::from_secs(1000)),
-        ..Overrides::default()
-    };
-    let name = Some("m".to_owned());
-    server
-        .engine
-        .load_as(&LoadRequest { archive, name, overrides, ..LoadRequest::default() })
-        .unwrap();
-    assert_eq!(server.state("m"), VersionState::Ready);
-    server
-}
-
-/// A server of an archive that the official archiver made.
 fn served(archive: &str) -> TestServer {
-    served_in_batches(parity(archive), 1)
+    TestServer::of_archive(parity(archive), "m", 1)
 }
 
 /// A server of a network behind `tensor`.
 fn tensors(weights: &str, config: &str) -> (Store, TestServer) {
     let store = Store::new();
     let archive = store.network("tensor", parity(weights), config, &[]);
-    let server = served_in_batches(archive, 1);
+    let server = TestServer::of_archive(archive, "m", 1);
     (store, server)
 }
 
@@ -100,7 +75,7 @@ fn images_are_classified_as_torchserve_classifies_them() {
 
 #[test]
 fn a_batch_of_images_is_answered_as_each_of_them_alone() {
-    let server = served_in_batches(parity("classifier.mar"), NAMES.len());
+    let server = TestServer::of_archive(parity("classifier.mar"), "m", NAMES.len());
     let url = server.inference("/predictions/m");
     let expected = expected();
     thread::scope(|scope| {
@@ -169,7 +144,7 @@ fn texts_are_classified_as_torchserve_classifies_them() {
 fn texts_of_one_length_share_a_batch() {
     let expected = expected();
     let (text, expected) = expected["topics"].as_object().unwrap().iter().next().unwrap();
-    let server = served_in_batches(parity("topics.mar"), 3);
+    let server = TestServer::of_archive(parity("topics.mar"), "m", 3);
     let url = server.inference("/predictions/m");
     thread::scope(|scope| {
         for _ in 0..3 {

@@ -4,10 +4,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use mar::{PackOptions, PackSample};
-use mar_engine::{CheckRequest, Checked, Device, VerifySamples, VersionState, check};
+use mar_engine::{VerifySamples, VersionState};
 use serde_json::Value;
 
-use crate::support::faults::Fault;
+use crate::support::faults::{Fault, every_fault_is_named};
 use crate::support::http::get;
 use crate::support::server::{TestServer, settings};
 use crate::support::store::{Store, repository};
@@ -16,7 +16,7 @@ use crate::support::store::{Store, repository};
 fn street_scenes(store: &Store) -> PathBuf {
     let example = repository("examples/street_scenes");
     let scene = example.join("sample/scene.png");
-    let record = repository("tests/parity/known/scene.record.json");
+    let record = example.join("sample/scene.png.json");
     store.packed(PackOptions {
         model_name: "fastunet".into(),
         handler: "mask_segmenter".into(),
@@ -25,32 +25,6 @@ fn street_scenes(store: &Store) -> PathBuf {
         samples: vec![PackSample::read(&scene, &record).unwrap()],
         ..PackOptions::default()
     })
-}
-
-fn checked(archive: &Path) -> Checked {
-    let temp = tempfile::tempdir().unwrap();
-    let request = CheckRequest {
-        archive: archive.to_owned(),
-        device: Some(Device::Cpu),
-        threads: 1,
-        temp_dir: temp.path().to_owned(),
-        ..CheckRequest::default()
-    };
-    let runtime = Arc::new(mar_runtime::Torch::start());
-    check(&request, mar_handlers::all(), vec![runtime]).unwrap()
-}
-
-/// Each fault in a copy of an archive without one; what is found out is told on the way.
-fn every_fault_is_named(archive: &Path) {
-    let checked_good = checked(archive);
-    assert!(checked_good.first_difference().is_none(), "{checked_good:?}");
-    let within = tempfile::tempdir().unwrap();
-    for fault in Fault::ALL {
-        let first = checked(&fault.in_copy_of(archive, within.path())).first_difference();
-        let first =
-            first.unwrap_or_else(|| panic!("{fault:?} in {} is not seen", archive.display()));
-        assert_eq!(first.stage, fault.stage(), "{fault:?} in {}: {first}", archive.display());
-    }
 }
 
 #[test]

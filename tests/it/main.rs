@@ -19,6 +19,9 @@ mod configuration;
 /// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
 #[cfg(feature = "torch")]
 mod detectors;
+/// FastAI's learners as they were exported: answers, batches, checks and faults.
+#[cfg(feature = "torch")]
+mod exported;
 /// The built-in handlers over the network: archives without a configuration, forms of inputs and answers.
 mod handlers;
 /// Whether the server lives and is ready, and what it says where it is not.

@@ -2,8 +2,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
-use mar::Known;
+use mar::{Digest, Known};
 use mar_engine::{
     CheckRequest, Checked, Device, Engine, EngineConfig, ErrorCode, NoEvents, Result, StageVerdict,
     VerifySamples, VersionState, check,
@@ -398,6 +399,26 @@ fn weights_that_panicked_in_a_replay_are_loaded_again_before_they_serve() {
 }
 
 #[test]
+fn a_device_that_is_lost_in_a_replay_is_lost_to_the_server() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let mut sample = picture::sample(&archive, 0);
+    let input = "lose the device";
+    fs::write(archive.join(&sample.input.file), input).unwrap();
+    sample.input.sha256 = Digest::of(input.as_bytes()).to_string();
+    let answers = sample.known.answers;
+    sample.known = Known { answers, ..Known::default() };
+    picture::know(&archive, vec![sample]);
+    let (runtime, _control) = fake::runtime();
+    let temp = tempfile::tempdir().unwrap();
+    let config = EngineConfig { temp_dir: temp.path().into(), ..with(VerifySamples::Warn).engine };
+    let engine = Engine::new(config, fake::handlers(), vec![runtime], Arc::new(NoEvents)).unwrap();
+    let version = engine.load(None, &archive).unwrap();
+    assert_eq!(version.state().reason(), Some("the model failed: CUDA error"));
+    assert_eq!(engine.lost_device(), Some(Device::Cpu));
+}
+
+#[test]
 fn known_answers_that_cannot_be_read_are_told_or_end_the_load() {
     let store = Store::new();
     let archive = picture::archive(&store, "1.0", 1);
@@ -409,7 +430,7 @@ fn known_answers_that_cannot_be_read_are_told_or_end_the_load() {
     assert!(told["reason"].as_str().unwrap().contains("samples.json"), "{told}");
     let (server, control) = TestServer::fake_with(with(VerifySamples::Strict), &[&archive]);
     let VersionState::Failed(reason) = server.state("m") else { panic!("{:?}", server.state("m")) };
-    assert!(reason.starts_with("the known answers cannot be read: "), "{reason}");
+    assert!(reason.starts_with("the known answers cannot be replayed: "), "{reason}");
     assert_eq!(control.loads(), 0);
 }
 
@@ -434,6 +455,79 @@ fn weights_that_are_shared_are_looked_at_once_and_each_that_is_loaded_alone() {
     // Two answers a load.
     assert_eq!(serve("times 2"), (3, 6));
     assert_eq!(serve("shared"), (1, 2));
+}
+
+#[test]
+fn a_replay_that_hangs_is_given_up_like_a_load() {
+    let store = Store::new();
+    let archive = picture::archive(&store, "1.0", 1);
+    weights(&archive, "gated");
+    let config = format!("maxRetryTimeoutInSec: 0\n{CONFIG}");
+    fs::write(archive.join("model-config.yaml"), config).unwrap();
+    let mut settings = with(VerifySamples::Warn);
+    settings.engine.defaults.startup_timeout = Duration::from_millis(300);
+    let (server, control) = TestServer::fake_with(settings, &[&archive]);
+    let VersionState::Failed(reason) = server.state("m") else { panic!("{:?}", server.state("m")) };
+    assert_eq!(reason, "the worker did not load its model within 0.3 s");
+    assert_eq!(described(&server)["verdict"], "pending");
+    assert_eq!(control.loads(), 1);
+    // Once it does come back, another finds out what there is to know.
+    control.release_all();
+    let scaled = put(&server.management("/models/m?min_worker=1&synchronous=true"));
+    assert_eq!(scaled.status, 200, "{}", scaled.text());
+    assert_eq!(described(&server)["first_difference"]["stage"], "forward");
+    assert_eq!(post(&server.inference("/predictions/m"), &PIXELS).status, 200);
+}
+
+#[test]
+fn strictly_weights_that_are_loaded_later_are_looked_at_too_and_the_others_go_on() {
+    let store = Store::new();
+    let archive = picture::archive(&store, "1.0", 1);
+    let (server, control) = TestServer::fake_with(with(VerifySamples::Strict), &[&archive]);
+    answers(&server);
+    fs::write(control.loaded_file(), "times 3").unwrap();
+    let error = server.engine.scale("m", None, (2, 2), None).unwrap().wait().unwrap_err();
+    assert!(error.message().contains("differs at forward"), "{error}");
+    assert_eq!((server.state("m"), control.loads()), (VersionState::Ready, 2));
+    assert_eq!(server.engine.version("m", None).unwrap().workers().len(), 1);
+    answers(&server);
+    assert_eq!(described(&server)["verdict"], "differs", "that of the last load");
+}
+
+#[test]
+fn strictly_a_device_that_answers_otherwise_serves_nobody() {
+    let store = Store::new();
+    let archive = picture::archive(&store, "1.0", 1);
+    weights(&archive, "uneven");
+    let serve = |mode| {
+        let (runtime, control) = fake::runtime_with(2);
+        let mut settings = with(mode);
+        settings.engine.defaults.workers = Some(2);
+        let server = TestServer::start(settings, fake::handlers(), runtime);
+        server.engine.load(None, &archive).unwrap();
+        (server, control)
+    };
+    let (server, _control) = serve(VerifySamples::Strict);
+    let mut states: Vec<(String, String)> = server
+        .engine
+        .version("m", None)
+        .unwrap()
+        .workers()
+        .iter()
+        .map(|worker| (worker.device.to_string(), worker.state.to_string()))
+        .collect();
+    states.sort();
+    let expected = [("cuda:0", "READY"), ("cuda:1", "FAILED")];
+    assert_eq!(states, expected.map(|(device, state)| (device.into(), state.into())));
+    for _ in 0..8 {
+        answers(&server);
+    }
+    let told = described(&server);
+    assert_eq!((&told["verdict"], &told["differing"]), (&json!("differs"), &json!(1)));
+    // With a warning it serves, and what is told is that of the device where it is worst.
+    let (server, control) = serve(VerifySamples::Warn);
+    assert_eq!(described(&server)["verdict"], "differs");
+    assert_eq!((server.state("m"), control.loads()), (VersionState::Ready, 2));
 }
 
 #[test]

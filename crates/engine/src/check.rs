@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mar::Archive;
 use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::open::{Opener, Unpacked, invalid};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
-use crate::samples::{FirstDifference, Replay, SampleReport};
+use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
 use crate::work_dir::WorkDir;
 
 /// What is to be checked, and where.
@@ -107,15 +108,18 @@ impl Checking<'_> {
             runtime.load(&LoadSpec { file, device, intra_op_threads: request.threads })?;
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
-        let mut samples = Vec::new();
-        for sample in &opened.samples().samples {
-            samples.push(replay.sample(sample)?.report);
+        let replayed = replay.within(Limit::NONE, || Duration::ZERO);
+        if let Some(why) = replayed.nothing_compared() {
+            return Err(Error::invalid_model(why));
+        }
+        if let Some(error) = replayed.unreadable {
+            return Err(error);
         }
         Ok(Checked {
             model: context.model_name,
             version: context.model_version,
             device: device.to_string(),
-            samples,
+            samples: replayed.reports,
         })
     }
 

@@ -15,8 +15,8 @@ use mar_handlers::{Preprocessing, Seen, SeenTensor};
 
 /// Who finds out what is not given.
 const MADE_BY: &str = concat!("mar ", env!("CARGO_PKG_VERSION"));
-/// How far means of channels may be apart where nothing but them is known of floating point.
-const MEANS_APART: f64 = 1e-3;
+/// How far means of channels may be apart, of 1 where they are smaller: as far as `marserve check` lets them.
+const MEANS_APART: f64 = 2e-4;
 /// The share of a mask's pixels that must be as they are known: on another machine a few at the edges of
 /// classes are not.
 const MASK_AGREEMENT: f64 = 0.999;
@@ -172,14 +172,16 @@ fn apart(known: &KnownTensor, seen: &SeenTensor, sample: &PackSample) -> Option<
     if let Some(copy) = copy {
         // One of a wrong length is refused when it is packed.
         let distance = seen.distance(copy)?;
-        let percent = 100.0 * distance.share;
-        return (distance.share > 0.0)
-            .then(|| format!("{percent:.2} % of it differ, by up to {:.4}", distance.most));
+        if distance.share > 0.0 {
+            let percent = 100.0 * distance.share;
+            return Some(format!("{percent:.2} % of it differ, by up to {:.4}", distance.most));
+        }
     }
     let means = seen.channel_means();
-    // Of floating point the last digits differ from machine to machine; its digest alone says nothing.
-    let is_near = |(here, there): (&f64, &f64)| (here - there).abs() <= MEANS_APART;
+    let is_near =
+        |(here, there): (&f64, &f64)| (here - there).abs() <= MEANS_APART * there.abs().max(1.0);
     let is_exact = !known.dtype.contains("float");
+    // Of floating point the last digits differ from machine to machine; its digest alone says nothing.
     if !is_exact && means.iter().zip(&known.channel_means).all(is_near) {
         return None;
     }

@@ -18,6 +18,7 @@ use super::picture;
 /// - `gated`: each forward pass tells the test that it is entered, and waits to be let through;
 /// - `shared`: as `echo`, and its workers may share it;
 /// - `times N`: gives N times its input, which is of `F32`;
+/// - `uneven`: as `times 2`, and on the second CUDA device `times 3`;
 /// - `panics`: each forward pass panics;
 /// - `ballast N`: as `shared`, with N megabytes of weights;
 /// - `broken`, `panics on load`, `hangs on load`, `runs out of memory on load`: it does not load.
@@ -148,7 +149,12 @@ impl Model for FakeModel {
     fn forward(&self, inputs: Vec<Tensor>, _: Epilogue) -> Result<Vec<Tensor>> {
         self.seen.batches.lock().push(inputs[0].shape()[0]);
         assert_ne!(self.behaviour, "panics", "a tensor of lead");
-        if let Some(factor) = self.behaviour.strip_prefix("times ") {
+        let behaviour = match (self.behaviour.as_str(), self.device) {
+            ("uneven", Device::Cuda(1)) => "times 3",
+            ("uneven", _) => "times 2",
+            (other, _) => other,
+        };
+        if let Some(factor) = behaviour.strip_prefix("times ") {
             let factor: f32 = factor.parse().unwrap();
             let values = inputs[0].as_slice::<f32>()?.iter().map(|value| factor * value).collect();
             return Ok(vec![Tensor::from_vec(inputs[0].shape(), values)?]);

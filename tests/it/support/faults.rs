@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use mar_engine::{CheckRequest, Checked, Device, check};
 use serde_json::{Map, Value, json};
 
 /// What is wrong with the archive, and the stage that has to be named for it.
@@ -18,6 +20,33 @@ pub(crate) enum Fault {
     ShuffledLabels,
     /// One of the network's tensors is a tenth larger.
     OtherWeights,
+}
+
+/// An archive's known answers, replayed on the processor.
+fn checked(archive: &Path) -> Checked {
+    let temp = tempfile::tempdir().unwrap();
+    let request = CheckRequest {
+        archive: archive.to_owned(),
+        device: Some(Device::Cpu),
+        threads: 1,
+        temp_dir: temp.path().to_owned(),
+        ..CheckRequest::default()
+    };
+    let runtime = Arc::new(mar_runtime::Torch::start());
+    check(&request, mar_handlers::all(), vec![runtime]).unwrap()
+}
+
+/// Puts each fault into a copy of an archive that has none, and wants it named at its stage.
+pub(crate) fn every_fault_is_named(archive: &Path) {
+    let checked_good = checked(archive);
+    assert!(checked_good.first_difference().is_none(), "{checked_good:?}");
+    let within = tempfile::tempdir().unwrap();
+    for fault in Fault::ALL {
+        let first = checked(&fault.in_copy_of(archive, within.path())).first_difference();
+        let first =
+            first.unwrap_or_else(|| panic!("{fault:?} in {} is not seen", archive.display()));
+        assert_eq!(first.stage, fault.stage(), "{fault:?} in {}: {first}", archive.display());
+    }
 }
 
 impl Fault {

@@ -85,6 +85,26 @@ impl TestServer {
         Self::try_start(settings, handlers, runtime).unwrap()
     }
 
+    /// A server of one archive on libtorch, under this name, in batches of so many requests.
+    #[cfg(feature = "torch")]
+    pub(crate) fn of_archive(archive: PathBuf, name: &str, batch: usize) -> Self {
+        let settings = Settings { max_request_size: 1_000_000, ..settings() };
+        let runtime = Arc::new(mar_runtime::Torch::start());
+        let server = Self::start(settings, mar_handlers::all(), runtime);
+        let overrides = mar_engine::Overrides {
+            batch_size: Some(batch),
+            // No test outlives it: a batch goes once it is full.
+            max_batch_delay: (batch > 1).then_some(Duration::from_secs(1000)),
+            ..mar_engine::Overrides::default()
+        };
+        let named = Some(name.to_owned());
+        let request =
+            mar_engine::LoadRequest { archive, name: named, overrides, ..Default::default() };
+        server.engine.load_as(&request).unwrap();
+        assert_eq!(server.state(name), VersionState::Ready);
+        server
+    }
+
     /// Starts, or says why not.
     pub(crate) fn try_start(
         settings: Settings,

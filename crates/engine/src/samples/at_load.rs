@@ -8,7 +8,7 @@ use mar_handler::{Device, Error, ErrorCode, Handler, Model, Result};
 use parking_lot::Mutex;
 
 use super::replay::{Failed, Limit, Replay, Replayed};
-use super::report::{SamplesReport, SamplesVerdict, VerifySamples};
+use super::report::{SampleReport, SamplesReport, SamplesVerdict, VerifySamples};
 use crate::open::invalid;
 
 /// A load waits for no more than this.
@@ -86,29 +86,28 @@ impl KnownAnswers {
         self.judge(opened, replay.within(LIMIT, || begun.elapsed()))
     }
 
-    fn judge(&self, opened: &Opened, replayed: Result<Vec<Replayed>>) -> AfterReplay {
+    fn judge(&self, opened: &Opened, replayed: Replayed) -> AfterReplay {
         let mut report = self.report_of(SamplesVerdict::Reproduced);
-        report.of = opened.samples().samples.len();
-        let replayed = match replayed {
-            Ok(replayed) => replayed,
-            Err(error) => {
-                report.verdict = SamplesVerdict::Unreadable;
-                report.reason = Some(error.message().to_owned());
-                return self.weigh(report, unreadable(error.message()), None);
-            }
-        };
         let differences: Vec<_> =
-            replayed.iter().filter_map(|one| one.report.first_difference()).collect();
-        report.replayed = replayed.len();
+            replayed.reports.iter().filter_map(SampleReport::first_difference).collect();
+        report.of = opened.samples().samples.len();
+        report.replayed = replayed.reports.len();
         report.differing = differences.len();
-        let failed = replayed.into_iter().find_map(|one| one.failed);
-        let Some(first) = differences.into_iter().next() else {
-            return AfterReplay::Serve(report);
+        let unread = replayed.unreadable.as_ref().map(|error| error.message().to_owned());
+        report.reason = unread.or_else(|| replayed.nothing_compared());
+        report.first_difference = differences.into_iter().next();
+        let error = match (&report.first_difference, &report.reason) {
+            (Some(first), _) => {
+                report.verdict = SamplesVerdict::Differs;
+                Error::invalid_model(format!("known answers are not reproduced: {first}"))
+            }
+            (None, Some(reason)) => {
+                report.verdict = SamplesVerdict::Unreadable;
+                unreadable(reason)
+            }
+            (None, None) => return AfterReplay::Serve(report),
         };
-        let error = Error::invalid_model(format!("known answers are not reproduced: {first}"));
-        report.verdict = SamplesVerdict::Differs;
-        report.first_difference = Some(first);
-        self.weigh(report, error, failed)
+        self.weigh(report, error, replayed.failed)
     }
 
     fn weigh(&self, report: SamplesReport, error: Error, failed: Option<Failed>) -> AfterReplay {
@@ -134,7 +133,8 @@ impl KnownAnswers {
             log::warn!(
                 "{who}: known answers are not reproduced, {differing} of {replayed} replayed: {first}"
             );
-        } else if let Some(reason) = &report.reason {
+        }
+        if let Some(reason) = &report.reason {
             log::warn!("{who}: {}", unreadable(reason));
         }
         let mut results = self.results.lock();
@@ -181,5 +181,5 @@ impl KnownAnswers {
 }
 
 fn unreadable(reason: &str) -> Error {
-    Error::invalid_model(format!("the known answers cannot be read: {reason}"))
+    Error::invalid_model(format!("the known answers cannot be replayed: {reason}"))
 }

@@ -10,13 +10,15 @@ mod numbers;
 mod output;
 mod recorder;
 mod replay;
+#[cfg(test)]
+mod replays;
 mod report;
 mod tensors;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use at_load::{AfterReplay, KnownAnswers};
-pub(crate) use replay::Replay;
+pub(crate) use replay::{Limit, Replay};
 pub use report::{
     FirstDifference, SampleReport, SamplesReport, SamplesVerdict, StageReport, StageVerdict,
     VerifySamples,

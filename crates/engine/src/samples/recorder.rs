@@ -8,7 +8,16 @@ use parking_lot::Mutex;
 pub(super) struct Recorder<'a> {
     model: &'a dyn Model,
     records: bool,
-    seen: Mutex<Option<Vec<Tensor>>>,
+    seen: Mutex<Seen>,
+}
+
+/// What became of the model's passes.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What the network gave, without the batch's dimension; `None` where it was not run or not recorded.
+    pub(super) outputs: Option<Vec<Tensor>>,
+    /// Whether it was run, and the last time without an error.
+    pub(super) is_network_done: bool,
 }
 
 impl<'a> Recorder<'a> {
@@ -16,33 +25,41 @@ impl<'a> Recorder<'a> {
         Self { model, records, seen: Mutex::default() }
     }
 
-    /// What the network gave, without the batch's dimension; `None` where it was not run.
-    pub(super) fn into_seen(self) -> Option<Vec<Tensor>> {
+    pub(super) fn into_seen(self) -> Seen {
         self.seen.into_inner()
     }
 
-    fn record(&self, outputs: impl FnOnce() -> Result<Vec<Tensor>>) -> Result<()> {
-        let mut seen = self.seen.lock();
-        if self.records && seen.is_none() {
-            *seen = Some(outputs()?);
-        }
-        Ok(())
+    fn is_wanted(&self) -> bool {
+        self.records && self.seen.lock().outputs.is_none()
+    }
+
+    /// Runs the network, and takes note of whether it failed.
+    fn watched<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        let outcome = run();
+        self.seen.lock().is_network_done = outcome.is_ok();
+        outcome
     }
 }
 
 impl Model for Recorder<'_> {
     fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
-        if !self.records || self.seen.lock().is_some() {
-            return self.model.forward(inputs, epilogue);
+        if !self.is_wanted() {
+            return self.watched(|| self.model.forward(inputs, epilogue));
         }
-        let outputs = self.model.forward(inputs.clone(), Epilogue::None)?;
-        self.record(|| outputs.iter().map(alone).collect())?;
-        if epilogue == Epilogue::None { Ok(outputs) } else { self.model.forward(inputs, epilogue) }
+        let outputs = self.watched(|| self.model.forward(inputs.clone(), Epilogue::None))?;
+        let alone = outputs.iter().map(alone).collect::<Result<_>>()?;
+        self.seen.lock().outputs = Some(alone);
+        if epilogue == Epilogue::None {
+            return Ok(outputs);
+        }
+        self.watched(|| self.model.forward(inputs, epilogue))
     }
 
     fn forward_list(&self, items: Vec<Tensor>) -> Result<Vec<Vec<Tensor>>> {
-        let answers = self.model.forward_list(items)?;
-        self.record(|| Ok(answers.first().cloned().unwrap_or_default()))?;
+        let answers = self.watched(|| self.model.forward_list(items))?;
+        if self.is_wanted() {
+            self.seen.lock().outputs = Some(answers.first().cloned().unwrap_or_default());
+        }
         Ok(answers)
     }
 

@@ -9,7 +9,7 @@ use mar_handler::{
     Batch, Error, ErrorCode, Handler, Model, Part, Request, Response, Result, Stage, Tensor,
 };
 
-use super::recorder::Recorder;
+use super::recorder::{Recorder, Seen};
 use super::report::{SampleReport, StageReport, StageVerdict};
 use super::{Compared, answer, output, tensors};
 use crate::open::invalid;
@@ -29,16 +29,24 @@ pub(crate) struct Replay<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     pub(crate) samples: usize,
-    /// No sample is begun after that time, but the first.
+    /// No sample is begun after that time and no answer asked for, but the first.
     pub(crate) time: Duration,
 }
 
-/// What came of one sample.
-#[derive(Debug)]
+impl Limit {
+    /// All samples, however long they take.
+    pub(crate) const NONE: Self = Self { samples: usize::MAX, time: Duration::MAX };
+}
+
+/// What came of samples.
+#[derive(Debug, Default)]
 pub(crate) struct Replayed {
-    pub(crate) report: SampleReport,
-    /// How the network failed, where it did.
+    /// One entry a sample, in order.
+    pub(crate) reports: Vec<SampleReport>,
+    /// How the network failed at its worst, where it did.
     pub(crate) failed: Option<Failed>,
+    /// What is wrong with the files of the sample that comes next, where the replay ended for that.
+    pub(crate) unreadable: Option<Error>,
 }
 
 /// A step that failed.
@@ -50,40 +58,55 @@ pub(crate) struct Failed {
 }
 
 impl Replay<'_> {
-    /// Replays samples in order, up to the limit. `elapsed` tells the time since the first began.
-    ///
-    /// # Errors
-    /// What is wrong with the files of the samples; differences are no errors.
-    pub(crate) fn within(
-        &self,
-        limit: Limit,
-        elapsed: impl Fn() -> Duration,
-    ) -> Result<Vec<Replayed>> {
-        let mut replayed = Vec::new();
+    /// Replays samples in order, up to the limit or to the first whose files cannot be read. `elapsed` tells
+    /// the time since the first began.
+    pub(crate) fn within(&self, limit: Limit, elapsed: impl Fn() -> Duration) -> Replayed {
+        let in_time = || elapsed() < limit.time;
+        let mut replayed = Replayed::default();
         for sample in self.opened.samples().samples.iter().take(limit.samples) {
-            if !replayed.is_empty() && elapsed() >= limit.time {
+            if !replayed.reports.is_empty() && !in_time() {
                 break;
             }
-            replayed.push(self.sample(sample)?);
+            // How the network failed counts, whatever comes after that.
+            match self.sample(sample, &in_time, &mut replayed.failed) {
+                Ok(report) => replayed.reports.push(report),
+                Err(error) => {
+                    replayed.unreadable = Some(error);
+                    break;
+                }
+            }
         }
-        Ok(replayed)
+        replayed
     }
 
-    /// Replays one sample.
-    ///
-    /// # Errors
-    /// What is wrong with its files.
-    pub(crate) fn sample(&self, sample: &Sample) -> Result<Replayed> {
+    fn sample(
+        &self,
+        sample: &Sample,
+        in_time: &dyn Fn() -> bool,
+        failed: &mut Option<Failed>,
+    ) -> Result<SampleReport> {
         let input: Bytes = self.opened.input(sample).map_err(|error| invalid(&error))?.into();
-        let mut going = Going { replay: self, sample, input, stages: Vec::new(), failed: None };
+        let mut going = Going { replay: self, sample, input, in_time, stages: Vec::new(), failed };
         going.preprocessing()?;
         going.network()?;
-        let report = SampleReport {
+        Ok(SampleReport {
             sample: sample.name.clone(),
             made_by: sample.known.made_by.clone(),
             stages: going.stages,
-        };
-        Ok(Replayed { report, failed: going.failed })
+        })
+    }
+}
+
+impl Replayed {
+    /// Why nothing at all was compared, where that is so: then nothing is proven either.
+    pub(crate) fn nothing_compared(&self) -> Option<String> {
+        let mut stages = self.reports.iter().flat_map(|report| &report.stages);
+        let is_compared = |stage: &StageReport| stage.verdict != StageVerdict::NotCompared;
+        if self.reports.is_empty() || stages.clone().any(is_compared) {
+            return None;
+        }
+        let why = stages.next().map(|first| format!(": {}: {}", first.stage, first.figures));
+        Some(format!("nothing that is known can be compared{}", why.unwrap_or_default()))
     }
 }
 
@@ -92,14 +115,22 @@ struct Going<'a> {
     replay: &'a Replay<'a>,
     sample: &'a Sample,
     input: Bytes,
+    in_time: &'a dyn Fn() -> bool,
     stages: Vec<StageReport>,
-    failed: Option<Failed>,
+    failed: &'a mut Option<Failed>,
 }
 
 impl Going<'_> {
     fn note(&mut self, stage: &str, verdict: StageVerdict, figures: impl AsRef<str>) {
+        /// In characters; logs and tables show all of them.
+        const MOST: usize = 2000;
+
         // In one line, whatever names and messages hold.
-        let figures = figures.as_ref().replace(char::is_control, " ");
+        let mut figures = figures.as_ref().replace(char::is_control, " ");
+        if let Some((end, _)) = figures.char_indices().nth(MOST) {
+            figures.truncate(end);
+            figures.push_str("...");
+        }
         self.stages.push(StageReport { stage: stage.into(), verdict, figures });
     }
 
@@ -190,28 +221,34 @@ impl Going<'_> {
         let known = &self.sample.known;
         if known.answers.is_empty() {
             if !known.output.is_empty() {
-                self.run(&self.request(&[]), true)?;
+                self.run(&self.request(&[]), true);
             }
             return Ok(());
         }
         for (index, answer) in known.answers.iter().enumerate() {
+            if index > 0 && !(self.in_time)() {
+                let left = known.answers.len() - index;
+                let figures = format!("the time was over before the last {left} were asked for");
+                self.note(ANSWER, StageVerdict::NotCompared, figures);
+                break;
+            }
             let request = self.request(&answer.query);
             let records = index == 0 && !known.output.is_empty();
-            let Some(outputs) = self.run(&request, records)? else { continue };
+            let Some(outputs) = self.run(&request, records) else { continue };
             self.answer(answer, outputs, &request)?;
         }
         Ok(())
     }
 
     /// Takes a request through preprocessing and the network; `None` where it came to no outputs.
-    fn run(&mut self, request: &Request, records: bool) -> Result<Option<Vec<Tensor>>> {
+    fn run(&mut self, request: &Request, records: bool) -> Option<Vec<Tensor>> {
         let Replay { handler, model, .. } = *self.replay;
         let inputs = match caught(Stage::PREPROCESS, || handler.preprocess(request)) {
             Ok(inputs) => inputs,
             Err(failed) => {
                 let figures = with_query(&request.query, failed.error.message());
                 self.note(Stage::PREPROCESS, StageVerdict::Differs, figures);
-                return Ok(None);
+                return None;
             }
         };
         let recorder = Recorder::new(model, records);
@@ -223,24 +260,27 @@ impl Going<'_> {
             }
             Ok(outputs.remove(0))
         });
-        match (outputs, recorder.into_seen()) {
-            (Err(failed), _) => {
-                let figures = with_query(&request.query, failed.error.message());
-                self.note(FORWARD, StageVerdict::Differs, figures);
-                self.failed.get_or_insert(failed);
-                Ok(None)
-            }
-            (Ok(outputs), Some(seen)) => {
-                let compared = output::compare(&self.sample.known.output, &seen, model.device())?;
-                self.compared(FORWARD, compared);
-                Ok(Some(outputs))
-            }
-            (Ok(outputs), None) => {
-                if records {
-                    let figures = "the handler ran no network";
-                    self.note(FORWARD, StageVerdict::NotCompared, figures);
+        let Seen { outputs: seen, is_network_done } = recorder.into_seen();
+        if let Some(seen) = seen {
+            let compared = output::compare(&self.sample.known.output, &seen, model.device());
+            self.compared(FORWARD, compared);
+        } else if records && outputs.is_ok() {
+            self.note(FORWARD, StageVerdict::NotCompared, "the handler ran no network");
+        }
+        match outputs {
+            Ok(outputs) => Some(outputs),
+            Err(failed) => {
+                // What a handler does with what the network gave belongs to the answer.
+                if is_network_done && !failed.panicked {
+                    self.answered(&request.query, Err(failed.error.message().to_owned()));
+                } else {
+                    let figures = with_query(&request.query, failed.error.message());
+                    self.note(FORWARD, StageVerdict::Differs, figures);
                 }
-                Ok(Some(outputs))
+                if self.failed.as_ref().is_none_or(|before| before.severity() < failed.severity()) {
+                    *self.failed = Some(failed);
+                }
+                None
             }
         }
     }
@@ -258,15 +298,18 @@ impl Going<'_> {
             Ok(response) => answer::compare(known, &body, &response, self.replay.model.device()),
             Err(failed) => Err(failed.error.message().to_owned()),
         };
-        let compared =
-            compared.map(|figures| with_query(&known.query, &figures)).map_err(|figures| {
-                let unknown = self.sample.known.output.is_empty();
-                let hint = "; what the network gave is not known, so it may be the cause";
-                let figures = with_query(&known.query, &figures);
-                if unknown { figures + hint } else { figures }
-            });
-        self.compared(ANSWER, compared);
+        self.answered(&known.query, compared);
         Ok(())
+    }
+
+    fn answered(&mut self, query: &[(String, String)], compared: Compared) {
+        let compared = compared.map(|figures| with_query(query, &figures)).map_err(|figures| {
+            let unknown = self.sample.known.output.is_empty();
+            let hint = "; what the network gave is not known, so it may be the cause";
+            let figures = with_query(query, &figures);
+            if unknown { figures + hint } else { figures }
+        });
+        self.compared(ANSWER, compared);
     }
 }
 
@@ -289,6 +332,16 @@ fn caught<T>(step: &str, run: impl FnOnce() -> Result<T>) -> Result<T, Failed> {
 }
 
 impl Failed {
+    /// What becomes of the weights is up to the worst that happened, not to the first.
+    fn severity(&self) -> u8 {
+        match (self.error.code(), self.panicked) {
+            (ErrorCode::DeviceLost, _) => 3,
+            (_, true) => 2,
+            _ if self.may_pass() => 1,
+            _ => 0,
+        }
+    }
+
     /// Whether the same may do better another time.
     pub(crate) fn may_pass(&self) -> bool {
         self.error.code() == ErrorCode::OutOfMemory

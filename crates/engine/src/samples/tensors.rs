@@ -4,7 +4,7 @@ use mar::{Digest, KnownTensor};
 use mar_handler::{DType, Result, Tensor};
 
 use super::Compared;
-use super::numbers::{count, is_float, numbers, percent, row, short};
+use super::numbers::{Numbers, count, is_float, percent, row, short};
 
 /// Whether an element may be what its copy in half precision was made of: within a unit of the copy's last
 /// place, and what a resampling in single precision may move it by.
@@ -49,18 +49,18 @@ where
     if Digest::of(ours.bytes()).to_string() == known.sha256.to_ascii_lowercase() {
         return Ok(Ok("equal, byte for byte".into()));
     }
-    let values = numbers(ours)?;
+    let values = Numbers::of(ours);
     let shape = Shape::of(ours);
-    let means = means(&values, shape.as_ref());
+    let means = means(values, shape.as_ref());
     let copy = match copy()? {
         None => None,
         Some(bytes) => {
             let of = if is_float(dtype) { DType::F16 } else { dtype };
-            Some(numbers(&Tensor::from_bytes(of, ours.shape(), bytes.into())?)?)
+            Some(Tensor::from_bytes(of, ours.shape(), bytes.into())?)
         }
     };
     let Some(copy) = copy else { return Ok(without_copy(dtype, &known.channel_means, &means)) };
-    let pair = Pair { ours: &values, copy: &copy, shape: shape.as_ref() };
+    let pair = Pair { ours: values, copy: Numbers::of(&copy), shape: shape.as_ref() };
     if !is_float(dtype) {
         return Ok(Err(pair.of_whole_numbers(&known.channel_means, &means)));
     }
@@ -122,16 +122,16 @@ impl Shape {
 
     fn channel<'a>(
         &self,
-        values: &'a [f64],
+        values: Numbers<'a>,
         channel: usize,
     ) -> impl Iterator<Item = f64> + Clone + use<'a> {
         let (from, step) =
             if self.is_first { (channel * self.pixels, 1) } else { (channel, self.channels) };
-        values[from..].iter().step_by(step).take(self.pixels).copied()
+        (0..self.pixels).map(move |pixel| values.at(from + pixel * step))
     }
 }
 
-fn means(values: &[f64], shape: Option<&Shape>) -> Vec<f64> {
+fn means(values: Numbers<'_>, shape: Option<&Shape>) -> Vec<f64> {
     let Some(shape) = shape else { return Vec::new() };
     let mean = |channel| shape.channel(values, channel).sum::<f64>() / count(shape.pixels);
     (0..shape.channels).map(mean).collect()
@@ -139,15 +139,15 @@ fn means(values: &[f64], shape: Option<&Shape>) -> Vec<f64> {
 
 /// Elements and their copies.
 struct Pair<'a> {
-    ours: &'a [f64],
-    copy: &'a [f64],
+    ours: Numbers<'a>,
+    copy: Numbers<'a>,
     shape: Option<&'a Shape>,
 }
 
 impl Pair<'_> {
     /// How far elements are from their copies: the largest and the mean difference.
     fn differences(&self) -> (f64, f64) {
-        let each = self.ours.iter().zip(self.copy).map(|(ours, copy)| (ours - copy).abs());
+        let each = self.ours.iter().zip(self.copy.iter()).map(|(ours, copy)| (ours - copy).abs());
         let (mut largest, mut sum) = (0.0_f64, 0.0);
         for difference in each {
             // What is no number or infinite is told by the count.
@@ -162,7 +162,7 @@ impl Pair<'_> {
     /// Whole numbers whose bytes differ: pixels, or tokens.
     fn of_whole_numbers(&self, known_means: &[f64], means: &[f64]) -> String {
         let differ =
-            self.ours.iter().zip(self.copy).filter(|(a, b)| a.total_cmp(b).is_ne()).count();
+            self.ours.iter().zip(self.copy.iter()).filter(|(a, b)| a.total_cmp(b).is_ne()).count();
         let (largest, mean) = self.differences();
         let figures = format!(
             "{} of values differ, by {} at most and {} in the mean{}",
@@ -185,8 +185,12 @@ impl Pair<'_> {
     }
 
     fn of_floats(&self, known_means: &[f64], means: &[f64]) -> Compared {
-        let outside =
-            self.ours.iter().zip(self.copy).filter(|(ours, copy)| !is_near(**ours, **copy)).count();
+        let outside = self
+            .ours
+            .iter()
+            .zip(self.copy.iter())
+            .filter(|(ours, copy)| !is_near(*ours, *copy))
+            .count();
         let (largest, mean) = self.differences();
         let mut figures =
             format!("the largest difference is {}, the mean {}", short(largest), short(mean));

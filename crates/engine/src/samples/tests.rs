@@ -1,24 +1,10 @@
-//! Comparisons on numbers that are worked out by hand, and how much of an archive is replayed.
-
-use std::cell::Cell;
-use std::fs;
-use std::time::Duration;
+//! Comparisons on numbers that are worked out by hand.
 
 use half::f16;
-use mar::{
-    Digest, Input, Known, KnownAnswer, KnownTensor, Opened, SAMPLES_FORMAT, Sample, Samples,
-    Summary,
-};
-use mar_handler::{
-    Batch, Context, Device, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
-    Tensor,
-};
+use mar::{Digest, KnownAnswer, KnownTensor, Summary};
+use mar_handler::{DType, Device, Error, Response, Tensor};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::at_load::{AfterReplay, KnownAnswers};
-use super::replay::{Limit, Replay};
-use super::report::{SamplesVerdict, VerifySamples};
 use super::{Compared, answer, output, tensors};
 
 // Tensors.
@@ -67,6 +53,37 @@ fn another_type_or_shape_differs_whatever_the_numbers() {
     let bytes = Tensor::from_vec(&[2, 4], vec![0_u8; 8]).unwrap();
     let wrong = compared(&known(&image(&PIXELS), &[]), &bytes, None).unwrap_err();
     assert_eq!(wrong, "uint8 [2, 4] where float32 [2, 2, 2] was known");
+    // Each alone, with the same bytes.
+    let flat = image(&PIXELS).reshape(&[2, 4]).unwrap();
+    let wrong = compared(&known(&image(&PIXELS), &[]), &flat, None).unwrap_err();
+    assert_eq!(wrong, "float32 [2, 4] where float32 [2, 2, 2] was known");
+    let whole = Tensor::from_bytes(DType::I32, &[2, 2, 2], image(&PIXELS).bytes().clone()).unwrap();
+    let wrong = compared(&known(&image(&PIXELS), &[]), &whole, None).unwrap_err();
+    assert_eq!(wrong, "int32 [2, 2, 2] where float32 [2, 2, 2] was known");
+}
+
+#[test]
+fn large_numbers_may_be_as_far_as_large_copies_round() {
+    let levels = PIXELS.map(|value| 100.0 * value);
+    let known = known(&image(&levels), &MEANS.map(|mean| 100.0 * mean));
+    let off = |by: f32| compared(&known, &image(&levels.map(|v| v * by)), Some(halves(&levels)));
+    off(1.0001).unwrap();
+    assert!(off(1.0005).unwrap_err().contains("the channels' means are 50.025, 125.0625"));
+    assert!(off(1.002).unwrap_err().starts_with("87.5 % of values"));
+}
+
+#[test]
+fn what_is_no_number_is_like_itself_alone() {
+    let of = |values: [f32; 2]| Tensor::from_vec(&[2], values.to_vec()).unwrap();
+    let known_nan = known(&of([f32::NAN, 1.0]), &[]);
+    let copy = || Some(halves(&[f32::NAN, 1.0]));
+    compared(&known_nan, &of([f32::NAN, 1.000_01]), copy()).unwrap();
+    assert!(compared(&known_nan, &of([0.0, 1.0]), copy()).is_err());
+    // Without a copy, the mean is no number either.
+    let known_mean = known(&image(&PIXELS), &MEANS);
+    let mut values = PIXELS;
+    values[0] = f32::NAN;
+    assert!(compared(&known_mean, &image(&values), None).is_err());
 }
 
 #[test]
@@ -152,15 +169,58 @@ fn scores(values: [f32; 4]) -> Tensor {
 fn outputs_are_near_at_the_known_places_and_in_the_whole() {
     // Places 0 and 2 of 4; of all four the mean is 1 and the variance 5.
     let known = [summary(&[2.0, 4.0], [-2.0, 4.0, 1.0, 5_f64.sqrt()])];
-    let on = |values, device| output::compare(&known, &[scores(values)], device).unwrap();
+    let on = |values, device| output::compare(&known, &[scores(values)], device);
     on([2.003, 0.0, 4.0, -2.0], Device::Cpu).unwrap();
     let wrong = on([2.005, 0.0, 4.0, -2.0], Device::Cpu).unwrap_err();
     assert!(wrong.contains("0.004 is allowed; 1 places (50 %) are beyond that"), "{wrong}");
     on([2.03, 0.0, 4.0, -2.0], Device::Cuda(0)).unwrap();
+    assert!(on([2.05, 0.0, 4.0, -2.0], Device::Cuda(0)).is_err());
     let elsewhere = on([2.0, 0.0, 4.0, -1.9], Device::Cpu).unwrap_err();
     assert!(elsewhere.ends_with("the smallest is -1.9 where -2 was known"), "{elsewhere}");
     assert!(on([2.0, 0.1, 4.0, -2.0], Device::Cpu).unwrap_err().contains("the mean is"));
     assert!(on([2.0, f32::NAN, 4.0, -2.0], Device::Cpu).is_err());
+}
+
+#[test]
+fn each_moment_of_an_output_counts_where_no_known_place_shows_it() {
+    // Nothing is known of any place.
+    let known = [summary(&[], [-2.0, 4.0, 1.0, 5_f64.sqrt()])];
+    let on = |values| output::compare(&known, &[scores(values)], Device::Cpu);
+    on([2.0, 0.0, 4.0, -2.0]).unwrap();
+    for (values, words) in [
+        ([2.0, 0.0, 4.0, -1.9], "the smallest is -1.9"),
+        ([2.1, 0.0, 3.9, -2.0], "the largest is 3.9"),
+        ([2.1, 0.0, 4.0, -2.0], "the mean is 1.025"),
+        ([1.0, 1.0, 4.0, -2.0], "the standard deviation is 2.1213"),
+    ] {
+        let wrong = on(values).unwrap_err();
+        assert!(wrong.contains(words), "{wrong}");
+    }
+}
+
+#[test]
+fn the_largest_known_number_says_how_near_is_near_enough_on_either_side_of_0() {
+    // Half precision is as coarse as it is, wherever it comes from.
+    let mut known = summary(&[2.0, -8.0], [-10.0, 2.0, -4.0, 26_f64.sqrt()]);
+    let values = |by: f32| [2.0 + by, 0.0, -8.0, -10.0];
+    let on =
+        |known: &Summary, ours| output::compare(std::slice::from_ref(known), &[ours], Device::Cpu);
+    on(&known, scores(values(0.009))).unwrap();
+    assert!(on(&known, scores(values(0.011))).is_err());
+    let half = |by| Tensor::from_vec(&[4], values(by).map(f16::from_f32).to_vec()).unwrap();
+    assert!(on(&known, half(0.0)).unwrap_err().starts_with("float16 [4] where float32 [4]"));
+    known.dtype = "float16".into();
+    on(&known, half(0.09)).unwrap();
+    assert!(on(&known, half(0.12)).is_err());
+    known.shape = vec![2, 2];
+    assert!(on(&known, half(0.0)).unwrap_err().starts_with("float16 [4] where float16 [2, 2]"));
+}
+
+#[test]
+fn an_output_of_no_elements_is_what_it_was() {
+    let known = Summary { shape: vec![0, 4], ..summary(&[], [0.0; 4]) };
+    let none = Tensor::from_vec(&[0, 4], Vec::<f32>::new()).unwrap();
+    output::compare(&[known], &[none], Device::Cpu).unwrap();
 }
 
 #[test]
@@ -170,10 +230,10 @@ fn outputs_are_told_apart_by_name_and_counted() {
     let ours = scores([2.0, 0.0, 4.0, -2.0]).named("out");
     let other = Tensor::from_vec(&[1], vec![0_u8]).unwrap().named("aux");
     let both = [other.clone(), ours.clone()];
-    output::compare(std::slice::from_ref(&named), &both, Device::Cpu).unwrap().unwrap();
-    let wrong = output::compare(&[named], &[other], Device::Cpu).unwrap().unwrap_err();
+    output::compare(std::slice::from_ref(&named), &both, Device::Cpu).unwrap();
+    let wrong = output::compare(&[named], &[other], Device::Cpu).unwrap_err();
     assert_eq!(wrong, "output \"out\": the network gave none; it gave aux of uint8 [1]");
-    let wrong = output::compare(&[known.clone(), known], &[ours], Device::Cpu).unwrap();
+    let wrong = output::compare(&[known.clone(), known], &[ours], Device::Cpu);
     assert!(wrong.unwrap_err().starts_with("output 1: the network gave none"));
 }
 
@@ -185,8 +245,8 @@ fn whole_numbers_are_what_they_were() {
     };
     let of = |last| Tensor::from_vec(&[4], vec![30_000_i64, 30_001, 30_002, last]).unwrap();
     let on = |last| output::compare(std::slice::from_ref(&known), &[of(last)], Device::Cuda(0));
-    on(30_003).unwrap().unwrap();
-    assert!(on(30_004).unwrap().is_err());
+    on(30_003).unwrap();
+    assert!(on(30_004).is_err());
 }
 
 // Answers.
@@ -236,8 +296,66 @@ fn a_rank_is_kept_and_other_members_come_as_they_like() {
     values(&known, &json!({"cat": 0.7, "cow": 0.2, "dog": 0.2})).unwrap();
     let wrong = values(&known, &json!({"dog": 0.2, "cat": 0.7, "cow": 0.2})).unwrap_err();
     assert_eq!(wrong, "the whole answer: \"dog\" comes before \"cat\"");
+    // As good as equal: each is near enough to what it was, and they have changed places.
+    let close = json!({"cat": 0.5, "dog": 0.499_95});
+    values(&close, &json!({"dog": 0.500_02, "cat": 0.499_98})).unwrap();
+    let apart = json!({"cat": 0.5, "dog": 0.4995});
+    let wrong = values(&apart, &json!({"dog": 0.4995, "cat": 0.5})).unwrap_err();
+    assert_eq!(wrong, "the whole answer: \"dog\" comes before \"cat\"");
     values(&json!({"height": 9, "width": 4}), &json!({"width": 4, "height": 9})).unwrap();
     values(&json!({"x": 0.5, "name": "n"}), &json!({"name": "n", "x": 0.5})).unwrap();
+}
+
+#[test]
+fn large_numbers_may_be_as_far_as_their_last_digits() {
+    values(&json!([812.5, 0.5]), &json!([812.54, 0.5])).unwrap();
+    let wrong = values(&json!([812.5, 0.5]), &json!([812.6, 0.5])).unwrap_err();
+    assert_eq!(wrong, "/0: 812.6 where 812.5 was known, and 0.0813 is allowed");
+    assert!(values(&json!([812.5, 0.5]), &json!([812.5, 0.5002])).is_err());
+    assert!(values(&json!([10_002]), &json!([10_003])).is_err(), "counts are what they were");
+    values(&json!([10_002]), &json!([10_002.9])).unwrap();
+    let within = |tolerance, ours: f64| {
+        let known = KnownAnswer {
+            query: Vec::new(),
+            file: String::new(),
+            content_type: "application/json".into(),
+            tolerance,
+            agreement: 1.0,
+        };
+        let ours = Response::json(&json!([ours])).unwrap();
+        answer::compare(&known, b"[812.5]", &ours, Device::Cpu).is_ok()
+    };
+    assert!(within(0.5, 812.99) && !within(0.5, 813.01), "as far as the archive says");
+    assert!(within(1e-6, 812.5005) && !within(1e-6, 812.502) && !within(0.0, 812.500_001));
+}
+
+#[test]
+fn who_is_last_of_those_that_cuda_cannot_tell_apart_may_change() {
+    let on = |device, ours: Value| {
+        let known = KnownAnswer {
+            query: Vec::new(),
+            file: String::new(),
+            content_type: "application/json".into(),
+            tolerance: 1e-4,
+            agreement: 1.0,
+        };
+        let body = br#"{"cat": 0.9, "dog": 0.0201, "cow": 0.02}"#;
+        answer::compare(&known, body, &Response::json(&ours).unwrap(), device)
+    };
+    let other = json!({"cat": 0.9, "cow": 0.0201, "elk": 0.02});
+    on(Device::Cuda(0), other.clone()).unwrap();
+    assert!(on(Device::Cpu, other).is_err(), "its digits are exact");
+    let swapped = json!({"cat": 0.9, "dog": 0.0201, "elk": 0.02});
+    assert!(on(Device::Cpu, swapped).is_err(), "another label of the same number");
+    for ours in [
+        json!({"cat": 0.9, "dog": 0.0201, "elk": 0.01}),
+        json!({"elk": 0.9, "dog": 0.0201, "cow": 0.02}),
+        json!({"cat": 0.9, "dog": 0.0201}),
+        json!({"cat": 0.9, "dog": 0.0201, "cow": 0.02, "elk": 0.02}),
+        json!({"cat": 0.9, "dog": 0.0201, "elk": "0.02"}),
+    ] {
+        assert!(on(Device::Cuda(0), ours.clone()).is_err(), "{ours}");
+    }
 }
 
 #[test]
@@ -263,6 +381,8 @@ fn bodies_that_are_no_json_agree_in_a_share_of_their_bytes() {
     assert_eq!(of(b"abc").unwrap_err(), "3 bytes where 4 were known");
     let failed = Response { status: 500, ..Response::bytes("x", &b"abcd"[..]) };
     assert!(answer_of("x/y", b"abcd", &failed).unwrap_err().contains("status 500"));
+    let near = Response::bytes("x", &b"[0.50001]"[..]);
+    answer_of("application/vnd.x+json", b"[0.5]", &near).unwrap();
     let text = answer_of("application/json", b"{}", &Response::bytes("x", &b"{"[..])).unwrap_err();
     assert!(text.starts_with("the answer is no JSON"), "{text}");
 }
@@ -295,145 +415,4 @@ fn answers_of_cuda_may_be_as_far_as_its_arithmetic_makes_them() {
     assert!(mask(1, Device::Cpu).is_err());
     mask(2, Device::Cuda(0)).unwrap();
     assert!(mask(3, Device::Cuda(0)).is_err());
-}
-
-// Replays.
-
-/// Answers with the input; what it says is what the model does.
-struct Echo;
-
-impl Handler for Echo {
-    fn initialize(_: &Context) -> Result<Self> {
-        Ok(Self)
-    }
-
-    fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {
-        let data = request.payload()?.data.to_vec();
-        Ok(vec![Tensor::from_vec(&[data.len()], data)?])
-    }
-
-    fn inference(&self, model: &dyn Model, batch: Batch) -> Result<Vec<Vec<Tensor>>> {
-        batch.through(model, Epilogue::Softmax { dim: 1 })
-    }
-
-    fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
-        let text = request.parameter("say").unwrap_or_default();
-        Ok(Response::bytes("text/plain", [text.as_bytes(), outputs[0].bytes()].concat()))
-    }
-}
-
-struct Does;
-
-impl Model for Does {
-    fn forward(&self, inputs: Vec<Tensor>, _: Epilogue) -> Result<Vec<Tensor>> {
-        let input = inputs[0].bytes();
-        assert!(!input.starts_with(b"panic"), "a tensor of lead");
-        if input.starts_with(b"full") {
-            return Err(Error::new(ErrorCode::OutOfMemory, "no room"));
-        }
-        if input.starts_with(b"lost") {
-            return Err(Error::new(ErrorCode::DeviceLost, "no device"));
-        }
-        Ok(inputs)
-    }
-
-    fn device(&self) -> Device {
-        Device::Cpu
-    }
-}
-
-/// An archive whose samples are these inputs with these answers.
-fn archive(samples: &[(&str, &str)]) -> (TempDir, Opened) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("samples")).unwrap();
-    let write = |name: &str, text: &str| {
-        fs::write(folder.path().join(name), text).unwrap();
-        name.to_owned()
-    };
-    let sample = |(index, (input, output)): (usize, &(&str, &str))| Sample {
-        name: format!("{index}"),
-        input: Input {
-            file: write(&format!("samples/{index}.txt"), input),
-            content_type: None,
-            sha256: Digest::of(input.as_bytes()).to_string(),
-        },
-        known: Known {
-            answers: vec![KnownAnswer {
-                query: Vec::new(),
-                file: write(&format!("samples/{index}.out"), output),
-                content_type: "text/plain".into(),
-                tolerance: 0.0,
-                agreement: 1.0,
-            }],
-            ..Known::default()
-        },
-    };
-    let samples = samples.iter().enumerate().map(sample).collect();
-    let index = Samples { format: SAMPLES_FORMAT, samples };
-    write(mar::SAMPLES_NAME, &serde_json::to_string(&index).unwrap());
-    let opened = mar::read_samples(folder.path()).unwrap().unwrap();
-    (folder, opened)
-}
-
-#[test]
-fn no_sample_is_begun_when_the_time_is_over_but_the_first_always_is() {
-    let (_folder, opened) = archive(&[("a", "a"), ("b", "b"), ("c", "c"), ("d", "d")]);
-    let replay = Replay { opened: &opened, handler: &Echo, model: &Does };
-    let limit = Limit { samples: 3, time: Duration::from_secs(2) };
-    // Each look at the clock finds it so much later.
-    let replayed = |step: u64| {
-        let now = Cell::new(0);
-        let elapsed = || {
-            now.set(now.get() + step);
-            Duration::from_millis(now.get())
-        };
-        replay.within(limit, elapsed).unwrap().len()
-    };
-    assert_eq!(replayed(0), 3, "no more than three");
-    assert_eq!(replayed(999), 3);
-    assert_eq!(replayed(1000), 2);
-    assert_eq!(replayed(2000), 1);
-    assert_eq!(replayed(60_000), 1);
-}
-
-fn after(mode: VerifySamples, samples: &[(&str, &str)]) -> AfterReplay {
-    let (folder, opened) = archive(samples);
-    KnownAnswers::open(mode, folder.path()).unwrap().replay(&opened, &Echo, &Does)
-}
-
-#[test]
-fn weights_serve_or_not_by_the_mode_and_by_what_failed() {
-    use VerifySamples::{Strict, Warn};
-    let AfterReplay::Serve(report) = after(Strict, &[("a", "a"), ("b", "b")]) else { panic!() };
-    assert_eq!((report.verdict, report.replayed, report.of), (SamplesVerdict::Reproduced, 2, 2));
-    let AfterReplay::Serve(report) = after(Warn, &[("a", "a"), ("b", "x")]) else { panic!() };
-    assert_eq!((report.verdict, report.differing), (SamplesVerdict::Differs, 1));
-    assert_eq!(report.first_difference.unwrap().sample, "1");
-    let refused = |samples| match after(Strict, samples) {
-        AfterReplay::Refuse { error, may_pass, .. } => (error.code(), may_pass),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(refused(&[("a", "x")]), (ErrorCode::InvalidModel, false));
-    assert_eq!(refused(&[("panic", "x")]), (ErrorCode::InvalidModel, false));
-    assert_eq!(refused(&[("full", "x")]), (ErrorCode::OutOfMemory, true));
-    assert_eq!(refused(&[("lost", "x")]), (ErrorCode::DeviceLost, false));
-    // A panic leaves the weights in an unknown state.
-    let AfterReplay::LoadAgain(report) = after(Warn, &[("panic", "x")]) else { panic!() };
-    let first = report.first_difference.unwrap();
-    assert_eq!(first.stage, "forward");
-    assert!(first.figures.contains("panicked in inference: a tensor of lead"), "{first}");
-    let AfterReplay::Refuse { error, .. } = after(Warn, &[("lost", "x")]) else { panic!() };
-    assert_eq!(error.code(), ErrorCode::DeviceLost);
-}
-
-#[test]
-fn an_input_that_changed_cannot_be_replayed() {
-    let (folder, opened) = archive(&[("a", "a")]);
-    fs::write(folder.path().join("samples/0.txt"), "b").unwrap();
-    let of = |mode| KnownAnswers::open(mode, folder.path()).unwrap().replay(&opened, &Echo, &Does);
-    let AfterReplay::Serve(report) = of(VerifySamples::Warn) else { panic!() };
-    assert_eq!((report.verdict, report.replayed), (SamplesVerdict::Unreadable, 0));
-    assert!(report.reason.is_some());
-    let AfterReplay::Refuse { error, .. } = of(VerifySamples::Strict) else { panic!() };
-    assert!(error.message().starts_with("the known answers cannot be read"), "{error}");
 }

@@ -197,6 +197,28 @@ fn normalised_numbers_are_compared_as_far_as_half_precision_goes() {
 }
 
 #[test]
+fn a_mean_that_half_precision_hides_is_seen_in_the_channels_means() {
+    let bench = bench();
+    let (_, archive) = pack(&bench, &["--sample", "scene.png", "--expect", "answer.json"]);
+    let copy = archive.read("samples/1/normalise.f16", 99).unwrap();
+    record(&bench, "normalise", ("float32", &[3, 2, 3]), &copy);
+    let path = bench.path("record/scene.json");
+    let mut known: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    known["stages"][0]["tensors"][0]["channel_means"] =
+        index(&archive)["samples"][0]["stages"][2]["tensors"][0]["channel_means"].clone();
+    bench.write("record/scene.json", known.to_string());
+    let told = |mean: &str| {
+        let config = format!("handler:\n  size: [2, 3]\n  mean: [0.485, {mean}, 0.406]\n");
+        bench.write("model-config.yaml", config);
+        pack(&bench, &RECORDED).0.err
+    };
+    assert_eq!(told("0.456"), "");
+    let err = told("0.4562");
+    assert!(err.contains("something else at the stage normalise than is known: "), "{err}");
+    assert!(err.contains("channel means"), "{err}");
+}
+
+#[test]
 fn numbers_have_one_stage_and_go_under_their_type() {
     let bench = Bench::with_model();
     bench.write("row.json", "[1, 2.5]");

@@ -10,6 +10,8 @@ use crate::samples::{
 
 /// The longest name of a sample or a stage, in bytes: they stand in reports and in tables.
 const MAX_WORD_BYTES: usize = 255;
+/// Answers that a sample may have: each takes a pass through the network.
+const MAX_ANSWERS: usize = 32;
 /// Sides of a tensor; NumPy stops at 64.
 const MAX_SIDES: usize = 64;
 /// The types of tensors: the name in NumPy, the bytes an element takes, and those it takes in a copy.
@@ -97,6 +99,13 @@ fn sample_rules(sample: &Sample) -> Vec<String> {
     let known = &sample.known;
     problems.extend(named(sample).into_iter().filter_map(|(file, _)| file_name(file).err()));
     problems.extend(digest("the input", &sample.input.sha256).err());
+    if known.stages.is_empty() && known.output.is_empty() && known.answers.is_empty() {
+        problems.push("nothing is known of it".to_owned());
+    }
+    let answers = known.answers.len();
+    if answers > MAX_ANSWERS {
+        problems.push(format!("{answers} answers; a sample may have {MAX_ANSWERS}"));
+    }
     let mut stages = HashSet::new();
     for stage in &known.stages {
         if !stages.insert(&stage.stage) {
@@ -121,7 +130,8 @@ fn stage_rules(stage: &KnownStage) -> Vec<String> {
         let fits = sides(&tensor.dtype, &tensor.shape)
             .map(drop)
             .and_then(|()| digest("the tensor", &tensor.sha256))
-            .and_then(|()| finite("channel_means", &tensor.channel_means));
+            .and_then(|()| finite("channel_means", &tensor.channel_means))
+            .and_then(|()| means(tensor));
         problems.extend(fits.err().map(|what| format!("{of}, tensor {place}: {what}")));
     }
     problems
@@ -178,6 +188,20 @@ fn finite(what: &str, numbers: &[f64]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{what}: must be finite numbers"))
+}
+
+/// As many means as there are channels, or none: another number would never be compared.
+fn means(tensor: &KnownTensor) -> Result<(), String> {
+    let channels = match tensor.shape[..] {
+        [first, _, _] if tensor.dtype.contains("float") => first,
+        [_, _, last] => last,
+        _ => 0,
+    };
+    match tensor.channel_means.len() {
+        0 => Ok(()),
+        means if means == channels => Ok(()),
+        means => Err(format!("{means} channel_means where the shape makes {channels}")),
+    }
 }
 
 fn file_name(file: &str) -> Result<(), String> {
@@ -285,6 +309,14 @@ mod tests {
             ("/stages/0/tensors/0/shape", json!([u64::MAX, 2]), &["of no tensor"]),
             ("/stages/0/tensors/0/shape", json!([0, u64::MAX, 2]), &["of no tensor"]),
             ("/stages/0/tensors/0/shape", json!(vec![1; 65]), &["of no tensor"]),
+            (
+                "/stages/0/tensors/0/channel_means",
+                json!([0.5]),
+                &["tensor 0", "1 channel_means where the shape makes 3"],
+            ),
+            ("/stages/0/tensors/0/shape", json!([12]), &["3 channel_means", "makes 0"]),
+            ("/stages/0/tensors/0/dtype", json!("uint8"), &["3 channel_means", "makes 2"]),
+            ("/answers", json!(vec![sample()["answers"][0].clone(); 33]), &["may have 32"]),
             ("/stages/0/stage", json!(""), &["its name is empty"]),
             ("/output/0/shape", json!([1]), &["output 0", "2 values are kept of 1"]),
             ("/output/0/dtype", json!("text"), &["output 0", "no type"]),
@@ -335,6 +367,16 @@ mod tests {
         assert!(text.contains("unknown field `anwsers`"), "{text}");
         let long = vec![b' '; 4 << 20 | 1];
         assert!(Samples::parse(&long).unwrap_err().to_string().contains("over 4194304 bytes"));
+    }
+
+    #[test]
+    fn a_sample_of_which_nothing_is_known_proves_nothing() {
+        let mut sample = sample();
+        for member in ["stages", "output", "answers"] {
+            sample[member] = json!([]);
+        }
+        let text = parse(&json!({ "format": 1, "samples": [sample] })).unwrap_err();
+        assert!(text.ends_with("sample \"a.jpg\": nothing is known of it"), "{text}");
     }
 
     #[test]

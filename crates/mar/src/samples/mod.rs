@@ -207,7 +207,8 @@ pub struct KnownAnswer {
     /// (members that are not known may be, unless the known ones are numbers alone, as labels with their
     /// probabilities are), everything else as bytes.
     pub content_type: String,
-    /// How far numbers of JSON may be from the known ones.
+    /// How far numbers of JSON may be from the known ones. Of large ones of floating point a ten-thousandth is
+    /// allowed, or this as a share where that is finer.
     #[serde(default = "KnownAnswer::default_tolerance")]
     pub tolerance: f64,
     /// The share of bytes that must be the known ones, for bodies that are not JSON: 1 is all of them.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use clap::Parser;
 use comfy_table::{ContentArrangement, Table, presets};
 use mar_engine::{
@@ -15,6 +16,7 @@ use mar_engine::{
 use serde::Serialize;
 
 use super::{report_failure, say};
+use crate::logging::one_line;
 
 /// The first argument that asks for it.
 pub(super) const COMMAND: &str = "check";
@@ -102,7 +104,8 @@ pub(super) fn run(
             if args.json {
                 print(&Printed::NotChecked { reason: error.message().to_owned() });
             }
-            report_failure(&anyhow::Error::new(error).context("not checked"));
+            let error = anyhow::Error::new(error);
+            report_failure(&anyhow!("not checked: {}", one_line(format_args!("{error:#}"))));
             ExitCode::from(NOT_CHECKED)
         }
     }
@@ -140,7 +143,9 @@ fn table(checked: &Checked) -> String {
                 StageVerdict::Differs => "differs",
                 StageVerdict::NotCompared => "not compared",
             };
-            table.add_row([&sample.sample, &stage.stage, verdict, &stage.figures]);
+            let [name, stage, figures] =
+                [&sample.sample, &stage.stage, &stage.figures].map(one_line);
+            table.add_row([&name, &stage, verdict, &figures]);
         }
     }
     table.to_string()
@@ -148,19 +153,56 @@ fn table(checked: &Checked) -> String {
 
 fn verdict(checked: &Checked, first: Option<&FirstDifference>) -> String {
     let Checked { model, version, device, samples } = checked;
-    let of = format!("{model} {version} on {device}");
-    match (first, samples.len()) {
-        (Some(first), _) => format!("{of}: {first}"),
-        (None, 1) => format!("{of}: the known answers of the sample are reproduced"),
-        (None, several) => {
-            format!("{of}: the known answers of all {several} samples are reproduced")
-        }
-    }
+    let found = match (first, samples.len()) {
+        (Some(first), _) => first.to_string(),
+        (None, 1) => "the known answers of the sample are reproduced".into(),
+        (None, several) => format!("the known answers of all {several} samples are reproduced"),
+    };
+    let stages = samples.iter().flat_map(|sample| &sample.stages);
+    let passed_over = stages.filter(|stage| stage.verdict == StageVerdict::NotCompared).count();
+    let rest = match passed_over {
+        0 => String::new(),
+        1 => "; one stage was not compared".into(),
+        several => format!("; {several} stages were not compared"),
+    };
+    one_line(format_args!("{model} {version} on {device}: {found}{rest}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use mar_engine::{SampleReport, StageReport};
+
     use super::*;
+
+    fn checked(version: &str, verdicts: &[StageVerdict]) -> Checked {
+        let stages = verdicts.iter().map(|verdict| StageReport {
+            stage: "resize".into(),
+            verdict: *verdict,
+            figures: "by 1".into(),
+        });
+        let (sample, made_by, stages) = ("a.jpg".into(), None, stages.collect());
+        let samples = vec![SampleReport { sample, made_by, stages }];
+        Checked { model: "m".into(), version: version.into(), device: "cpu".into(), samples }
+    }
+
+    #[test]
+    fn the_last_line_says_what_was_not_compared_and_is_one_whatever_the_archive_holds() {
+        use StageVerdict::{Differs, NotCompared, Reproduced};
+        let told = |version, verdicts: &[StageVerdict]| {
+            let checked = checked(version, verdicts);
+            verdict(&checked, checked.first_difference().as_ref())
+        };
+        let reproduced = "m 1 on cpu: the known answers of the sample are reproduced";
+        assert_eq!(told("1", &[Reproduced]), reproduced);
+        assert_eq!(
+            told("1", &[NotCompared, Reproduced]),
+            format!("{reproduced}; one stage was not compared")
+        );
+        assert!(told("1", &[NotCompared; 2]).ends_with("; 2 stages were not compared"));
+        let differs = told("\u{1b}[2J\n1", &[Reproduced, Differs]);
+        let expected = r#"m \u{1b}[2J\n1 on cpu: sample "a.jpg" differs at resize: by 1"#;
+        assert_eq!(differs, expected);
+    }
 
     #[test]
     fn devices_are_named_as_the_server_names_them() {

@@ -219,6 +219,15 @@ def mask_two(folder: Path) -> Learner:
     return unet_learner(data, resnet18, pretrained=False, normalize=False)
 
 
+def mask_logit(folder: Path) -> Learner:
+    data = image_loaders(
+        folder, mask_of_one, MaskBlock(["background", "figure"]), Resize((64, 96), "squish"), of_imagenet()
+    )
+    return unet_learner(
+        data, narrow_body, pretrained=False, normalize=False, n_out=1, loss_func=BCEWithLogitsLossFlat(thresh=0.4)
+    )
+
+
 def mask_attention(folder: Path) -> Learner:
     data = image_loaders(folder, mask_file, MaskBlock(CODES), Resize(64), of_imagenet())
     return unet_learner(data, xresnet18, pretrained=False, normalize=False, self_attention=True)
@@ -284,6 +293,7 @@ RECIPES = {
     "several": Recipe("labels", "squish", "ImageNet", several),
     "several-often": Recipe("labels", "pad, reflection", "ImageNet", several_often),
     "mask-two": Recipe("mask", "squish", "ImageNet", mask_two, epochs=4),
+    "mask-logit": Recipe("mask", "squish", "ImageNet", mask_logit, epochs=4),
     "mask-attention": Recipe("mask", "crop", "ImageNet", mask_attention, epochs=4),
     "mask-narrow": Recipe("mask", "squish", "ImageNet", mask_narrow, epochs=10),
     "mask-native": Recipe("mask", "none", "none", mask_native, native=True),

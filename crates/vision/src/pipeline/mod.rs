@@ -58,6 +58,7 @@ pub enum Samples {
 }
 
 /// An image in the colours that are declared.
+#[derive(Clone)]
 enum View {
     Rgb(RgbImage8),
     Gray(GrayImage8),
@@ -121,7 +122,7 @@ impl Pipeline {
 
     /// The image after resize and crop, and where it comes from in the one before.
     ///
-    /// This is the one place that tells the tiers apart.
+    /// This tells the tiers apart, and so does [`Self::steps`].
     fn view(&self, encoded: &[u8]) -> Result<(View, Geometry), DecodeError> {
         let (view, original, plan) = match self.fast_filter() {
             Some(filter) => self.fast(encoded, filter)?,
@@ -155,11 +156,15 @@ impl Pipeline {
         let view = self.decoded(encoded)?;
         let original = view.size();
         let plan = self.plan(original)?;
-        let view = match view {
-            View::Rgb(image) => View::Rgb(self.shaped(image, &plan)),
-            View::Gray(image) => View::Gray(self.shaped(image, &plan)),
-        };
-        Ok((view, original, plan))
+        Ok((self.shaped_view(view, &plan), original, plan))
+    }
+
+    /// An image as the network sees it.
+    fn shaped_view(&self, view: View, plan: &Plan) -> View {
+        match view {
+            View::Rgb(image) => View::Rgb(self.shaped(image, plan)),
+            View::Gray(image) => View::Gray(self.shaped(image, plan)),
+        }
     }
 
     /// The whole image in the declared colours, as the exact tier has it.

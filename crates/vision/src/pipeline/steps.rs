@@ -30,12 +30,13 @@ impl Pipeline {
     /// # Errors
     /// As [`Self::run`].
     pub fn steps(&self, encoded: &[u8]) -> Result<Steps, DecodeError> {
-        let resized = self.view(encoded)?.0.into();
-        let decoded = match self.fast_filter() {
-            Some(_) => None,
-            None => Some(self.decoded(encoded)?.into()),
-        };
-        Ok(Steps { decoded, resized })
+        if self.fast_filter().is_some() {
+            return Ok(Steps { decoded: None, resized: self.view(encoded)?.0.into() });
+        }
+        let whole = self.decoded(encoded)?;
+        let plan = self.plan(whole.size())?;
+        let decoded = Some(whole.clone().into());
+        Ok(Steps { decoded, resized: self.shaped_view(whole, &plan).into() })
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use half::{bf16, f16};
+use half::f16;
 use mar_handler::{Context, DType, Error, Handler, Part, Request, Result, Stage, Tensor};
 use mar_vision::{DecodeLimits, png_classes};
 use serde_json::{Map, Value};
@@ -154,16 +154,16 @@ impl SeenTensor {
     pub fn channel_means(&self) -> Vec<f64> {
         let (channels, is_last) = match (self.0.dtype(), self.shape()) {
             (DType::U8, [_, _, channels]) => (*channels, true),
-            (dtype, [channels, _, _]) if is_float(dtype) => (*channels, false),
+            (dtype, [channels, _, _]) if dtype.is_float() => (*channels, false),
             _ => return Vec::new(),
         };
-        let numbers = numbers(self.0.dtype(), self.bytes());
+        let numbers = self.0.numbers();
         let each = numbers.len().checked_div(channels).unwrap_or(0);
         if each == 0 {
             return Vec::new();
         }
         let mut sums = vec![0.0; channels];
-        for (place, number) in numbers.into_iter().enumerate() {
+        for (place, number) in numbers.iter().enumerate() {
             sums[if is_last { place % channels } else { place / each }] += number;
         }
         #[expect(clippy::cast_precision_loss, reason = "a tensor has fewer than 2^52 elements")]
@@ -177,15 +177,15 @@ impl SeenTensor {
     /// where there are over four million, or one is too large for that.
     pub fn copy(&self) -> Option<(&'static str, Vec<u8>)> {
         let dtype = self.0.dtype();
-        if self.bytes().len() / dtype.size() > MAX_COPIED {
+        if self.0.numbers().len() > MAX_COPIED {
             return None;
         }
-        if !is_float(dtype) {
+        if !dtype.is_float() {
             return Some((ending(dtype), self.bytes().to_vec()));
         }
-        let numbers = numbers(dtype, self.bytes());
-        let fits = |number: &f64| !number.is_finite() || f16::from_f64(*number).is_finite();
-        let copied = numbers.iter().flat_map(|number| f16::from_f64(*number).to_le_bytes());
+        let numbers = self.0.numbers();
+        let fits = |number: f64| !number.is_finite() || f16::from_f64(number).is_finite();
+        let copied = numbers.iter().flat_map(|number| f16::from_f64(number).to_le_bytes());
         numbers.iter().all(fits).then(|| (ending(DType::F16), copied.collect()))
     }
 
@@ -194,14 +194,12 @@ impl SeenTensor {
     pub fn distance(&self, copy: &[u8]) -> Option<Distance> {
         let dtype = self.0.dtype();
         let (of_copy, tolerance) =
-            if is_float(dtype) { (DType::F16, ROUNDED) } else { (dtype, 0.0) };
-        let (here, there) = (numbers(dtype, self.bytes()), numbers(of_copy, copy));
-        if here.len() != there.len() || copy.len() != there.len() * of_copy.size() {
-            return None;
-        }
+            if dtype.is_float() { (DType::F16, ROUNDED) } else { (dtype, 0.0) };
+        let copy = Tensor::from_bytes(of_copy, self.shape(), Bytes::copy_from_slice(copy)).ok()?;
+        let (here, there) = (self.0.numbers(), copy.numbers());
         let mut far = 0_u32;
         let mut most = 0.0_f64;
-        for (here, there) in here.iter().zip(&there) {
+        for (here, there) in here.iter().zip(there.iter()) {
             // Infinities and what is no number are as they were, or they are not.
             let is_same = here.to_bits() == there.to_bits() || (here.is_nan() && there.is_nan());
             let apart = if is_same { 0.0 } else { (here - there).abs() };
@@ -214,10 +212,6 @@ impl SeenTensor {
         let share = f64::from(far) / here.len().max(1) as f64;
         Some(Distance { share, most })
     }
-}
-
-fn is_float(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
 }
 
 fn ending(dtype: DType) -> &'static str {
@@ -233,30 +227,6 @@ fn ending(dtype: DType) -> &'static str {
         DType::F32 => "f32",
         DType::F64 => "f64",
     }
-}
-
-/// The elements as numbers, as far as they are whole.
-fn numbers(dtype: DType, bytes: &[u8]) -> Vec<f64> {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "what is compared in figures are pixels and classes"
-    )]
-    let long = |bytes: [u8; 8]| i64::from_le_bytes(bytes) as f64;
-    match dtype {
-        DType::Bool | DType::U8 => bytes.iter().copied().map(f64::from).collect(),
-        DType::I8 => each(bytes, |bytes| i8::from_le_bytes(bytes).into()),
-        DType::I16 => each(bytes, |bytes| i16::from_le_bytes(bytes).into()),
-        DType::I32 => each(bytes, |bytes| i32::from_le_bytes(bytes).into()),
-        DType::I64 => each(bytes, long),
-        DType::F16 => each(bytes, |bytes| f16::from_le_bytes(bytes).into()),
-        DType::BF16 => each(bytes, |bytes| bf16::from_le_bytes(bytes).into()),
-        DType::F32 => each(bytes, |bytes| f32::from_le_bytes(bytes).into()),
-        DType::F64 => each(bytes, f64::from_le_bytes),
-    }
-}
-
-fn each<const SIZE: usize>(bytes: &[u8], number: impl Fn([u8; SIZE]) -> f64) -> Vec<f64> {
-    bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 
 /// Whose pixels a mask of this height and width has, in the words of the query; `None` where nobody need say.
@@ -307,7 +277,8 @@ fn classes_of_npy(file: &[u8]) -> Result<([usize; 2], Vec<u8>)> {
         let class = number as u8;
         (f64::from(class).to_bits() == number.to_bits()).then_some(class)
     };
-    let classes: Option<_> = numbers(dtype, &data).into_iter().map(class).collect();
+    let array = Tensor::from_bytes(dtype, &shape, data)?;
+    let classes: Option<_> = array.numbers().iter().map(class).collect();
     let classes = classes
         .ok_or_else(|| Error::invalid_input("a mask holds classes, whole numbers from 0 to 255"))?;
     Ok(([height, width], classes))

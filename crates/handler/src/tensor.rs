@@ -7,7 +7,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ndarray::{ArrayViewD, IxDyn};
 
-use crate::{Epilogue, Error, ErrorCode, Model, Result};
+use crate::{Epilogue, Error, ErrorCode, Model, Numbers, Result};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,11 @@ impl DType {
             Self::I32 | Self::F32 => 4,
             Self::I64 | Self::F64 => 8,
         }
+    }
+
+    /// Whether elements are of floating point.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
     /// The bytes that a tensor of this shape takes; `None` where its sides are of no tensor in any memory.
@@ -160,6 +165,11 @@ impl Tensor {
         }
         bytemuck::try_cast_slice(&self.data)
             .map_err(|error| Error::new(ErrorCode::Internal, format!("tensor bytes: {error}")))
+    }
+
+    /// The elements as numbers, whatever their type.
+    pub fn numbers(&self) -> Numbers<'_> {
+        Numbers::of(self)
     }
 
     /// The tensor as an `ndarray` view.

@@ -1,10 +1,10 @@
 //! What the network gave, held against what is kept of what it gave before.
 
 use mar::Summary;
-use mar_handler::{DType, Device, Tensor};
+use mar_handler::{DType, Device, Numbers, Tensor};
 
 use super::Compared;
-use super::numbers::{Numbers, count, is_float, percent, short};
+use super::numbers::{count, percent, short};
 
 /// How far apart outputs may be, as a share of the largest known one and at least of 1: processors add up in
 /// other orders; CUDA multiplies in `TF32`, and half precision has 8 to 11 bits.
@@ -57,7 +57,7 @@ fn one(known: &Summary, ours: &Tensor, device: Device) -> Compared {
             known.shape
         ));
     }
-    let values = Numbers::of(ours);
+    let values = ours.numbers();
     let allowed = tolerance(known, dtype, device);
     // Not-a-number is never near.
     let far = |difference: f64| difference.is_nan() || difference > allowed;
@@ -96,7 +96,7 @@ fn one(known: &Summary, ours: &Tensor, device: Device) -> Compared {
 fn tolerance(known: &Summary, dtype: DType, device: Device) -> f64 {
     let is_half = matches!(dtype, DType::F16 | DType::BF16);
     let share = match device {
-        _ if !is_float(dtype) => WHOLE,
+        _ if !dtype.is_float() => WHOLE,
         Device::Cpu if !is_half => ON_CPU,
         _ => COARSE,
     };
@@ -111,7 +111,7 @@ fn largest(differences: &[f64]) -> f64 {
 
 /// What is known of all elements together, and what it is now. Nothing is known of no elements.
 fn moments(known: &Summary, values: Numbers<'_>) -> Vec<(&'static str, f64, f64)> {
-    if values.len() == 0 {
+    if values.is_empty() {
         return Vec::new();
     }
     let smallest = values.iter().fold(f64::INFINITY, f64::min);

@@ -1,10 +1,10 @@
 //! What a stage of preprocessing made, held against what it made before.
 
 use mar::{Digest, KnownTensor};
-use mar_handler::{DType, Result, Tensor};
+use mar_handler::{DType, Numbers, Result, Tensor};
 
 use super::Compared;
-use super::numbers::{Numbers, count, is_float, percent, row, short};
+use super::numbers::{count, percent, row, short};
 
 /// Whether an element may be what its copy in half precision was made of: within a unit of the copy's last
 /// place, and what a resampling in single precision may move it by.
@@ -49,19 +49,19 @@ where
     if Digest::of(ours.bytes()).to_string() == known.sha256.to_ascii_lowercase() {
         return Ok(Ok("equal, byte for byte".into()));
     }
-    let values = Numbers::of(ours);
+    let values = ours.numbers();
     let shape = Shape::of(ours);
     let means = means(values, shape.as_ref());
     let copy = match copy()? {
         None => None,
         Some(bytes) => {
-            let of = if is_float(dtype) { DType::F16 } else { dtype };
+            let of = if dtype.is_float() { DType::F16 } else { dtype };
             Some(Tensor::from_bytes(of, ours.shape(), bytes.into())?)
         }
     };
     let Some(copy) = copy else { return Ok(without_copy(dtype, &known.channel_means, &means)) };
-    let pair = Pair { ours: values, copy: Numbers::of(&copy), shape: shape.as_ref() };
-    if !is_float(dtype) {
+    let pair = Pair { ours: values, copy: copy.numbers(), shape: shape.as_ref() };
+    if !dtype.is_float() {
         return Ok(Err(pair.of_whole_numbers(&known.channel_means, &means)));
     }
     Ok(pair.of_floats(&known.channel_means, &means))
@@ -69,7 +69,7 @@ where
 
 /// What can be said of bytes that differ where nothing shows by how much.
 fn without_copy(dtype: DType, known: &[f64], ours: &[f64]) -> Compared {
-    if !is_float(dtype) || known.is_empty() || known.len() != ours.len() {
+    if !dtype.is_float() || known.is_empty() || known.len() != ours.len() {
         let means = told_means(known, ours);
         return Err(format!(
             "the bytes differ, and the archive has no copy to tell by how much{means}"
@@ -115,7 +115,7 @@ struct Shape {
 impl Shape {
     fn of(tensor: &Tensor) -> Option<Self> {
         let [a, b, c] = *tensor.shape() else { return None };
-        let is_first = is_float(tensor.dtype());
+        let is_first = tensor.dtype().is_float();
         let (channels, pixels) = if is_first { (a, b * c) } else { (c, a * b) };
         (channels > 0 && pixels > 0).then_some(Self { channels, pixels, is_first })
     }

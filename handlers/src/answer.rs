@@ -5,8 +5,10 @@ use std::io;
 
 use half::{bf16, f16};
 use mar_handler::{DType, Error, ErrorCode, Request, Response, Result, Tensor};
+use mar_vision::Pipeline;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
+use serde_json::{Map, Value};
 
 use crate::labels::Labels;
 
@@ -53,13 +55,28 @@ impl Serialize for Scores<'_> {
     }
 }
 
+/// What the network gave, where one output counts.
+///
+/// # Errors
+/// [`ErrorCode::PredictionFailed`] where it gave none.
+pub(crate) fn first(outputs: &[Tensor]) -> Result<&Tensor> {
+    outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))
+}
+
+/// What clients are told of a handler that names what it finds in images.
+pub(crate) fn described(labels: &Labels, pipeline: &Pipeline) -> Map<String, Value> {
+    let mut told = Map::new();
+    told.insert("labels".into(), labels.list().into_iter().map(Value::from).collect());
+    told.insert("preprocessing".into(), pipeline.describe().into());
+    told
+}
+
 /// One request's scores: the numbers of the only output that counts, one a class.
 ///
 /// # Errors
 /// [`ErrorCode::PredictionFailed`] where the network gave none, of another shape, or no numbers.
 pub(crate) fn scores<'a>(outputs: &'a [Tensor], handler: &str) -> Result<Cow<'a, [f32]>> {
-    let output =
-        outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))?;
+    let output = first(outputs)?;
     if output.shape().len() != 1 {
         return Err(Error::prediction_failed(format!(
             "the model's output has shape {:?} for one request; {handler} needs one score a class, [batch, classes]",

@@ -131,10 +131,7 @@ impl Handler for ImageClassifier {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        let mut told = Map::new();
-        told.insert("labels".into(), self.labels.list().into_iter().map(Value::from).collect());
-        told.insert("preprocessing".into(), self.pipeline.describe().into());
-        told
+        answer::described(&self.labels, &self.pipeline)
     }
 }
 

@@ -61,8 +61,7 @@ impl Handler for ImageRegressor {
     }
 
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
-        let output =
-            outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))?;
+        let output = answer::first(&outputs)?;
         let numbers = answer::floats(output).filter(|_| output.shape().len() < 2);
         let numbers = numbers.ok_or_else(|| {
             Error::prediction_failed(format!(
@@ -88,10 +87,7 @@ impl Handler for ImageRegressor {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        let mut told = Map::new();
-        told.insert("labels".into(), self.labels.list().into_iter().map(Value::from).collect());
-        told.insert("preprocessing".into(), self.pipeline.describe().into());
-        told
+        answer::described(&self.labels, &self.pipeline)
     }
 }
 

@@ -117,9 +117,7 @@ impl Handler for ObjectDetector {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        let mut told = Map::new();
-        told.insert("labels".into(), self.labels.list().into_iter().map(Value::from).collect());
-        told.insert("preprocessing".into(), self.pipeline.describe().into());
+        let mut told = answer::described(&self.labels, &self.pipeline);
         told.insert("threshold".into(), self.threshold.into());
         told
     }

@@ -4,7 +4,7 @@
 use mar_handler::{Batch, Error, Result, Tensor};
 
 use super::NAME;
-use crate::answer::floats;
+use crate::answer::{first, floats};
 
 /// From a batch's logits, `[batch, 1, height, width]`, to each request's mask: 1 where the sigmoid is above
 /// `threshold`, as in `FastAI`'s `BCEWithLogitsLossFlat`. With `confident` a second tensor says how likely the
@@ -18,8 +18,7 @@ pub(super) fn masks(
     len: usize,
     (threshold, confident): (f32, bool),
 ) -> Result<Vec<Vec<Tensor>>> {
-    let logits =
-        outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))?;
+    let logits = first(outputs)?;
     let unusable = || {
         Error::prediction_failed(format!(
             "the model's output is {} of shape {:?}; {NAME} with a threshold needs one logit a pixel, float32 [batch, 1, height, width]",

@@ -20,6 +20,7 @@ use answer::Mask;
 use config::Config;
 use options::{Options, Pixels};
 
+use crate::answer::first;
 use crate::input::{self, unreadable};
 
 /// The name that archives know it by.
@@ -161,8 +162,7 @@ impl MaskSegmenter {
 
 /// The mask that the network gave, and its height and width.
 fn classes(outputs: &[Tensor]) -> Result<(&[u8], [u32; 2])> {
-    let mask =
-        outputs.first().ok_or_else(|| Error::prediction_failed("the model gave no output"))?;
+    let mask = first(outputs)?;
     let sides: Vec<u32> =
         mask.shape().iter().filter_map(|side| u32::try_from(*side).ok()).collect();
     let sides = <[u32; 2]>::try_from(sides).ok().filter(|_| mask.shape().len() == 2).ok_or_else(|| {

@@ -218,6 +218,9 @@ fn ending(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "bool",
         DType::U8 => "u8",
+        DType::U16 => "u16",
+        DType::U32 => "u32",
+        DType::U64 => "u64",
         DType::I8 => "i8",
         DType::I16 => "i16",
         DType::I32 => "i32",
@@ -226,6 +229,7 @@ fn ending(dtype: DType) -> &'static str {
         DType::BF16 => "bf16",
         DType::F32 => "f32",
         DType::F64 => "f64",
+        DType::Bytes => "bytes",
     }
 }
 

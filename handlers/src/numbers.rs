@@ -181,7 +181,7 @@ macro_rules! whole_numbers {
         }
     )*};
 }
-whole_numbers!(u8, i8, i16, i32, i64);
+whole_numbers!(u8, u16, u32, u64, i8, i16, i32, i64);
 
 /// Rounded to the nearest, as Python and then PyTorch do.
 #[expect(

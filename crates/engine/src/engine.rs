@@ -15,6 +15,7 @@ use crate::config::{EngineConfig, Overrides};
 use crate::crew::Scaling;
 use crate::events::{Events, Timing};
 use crate::in_flight::{InFlight, Ticket};
+use crate::network::Network;
 use crate::open::{Opener, invalid};
 use crate::pool::{CpuPool, panicked};
 use crate::queue::QueueRules;
@@ -61,6 +62,8 @@ pub struct LoadRequest {
     pub archive: PathBuf,
     /// Where it came from, as it was asked for; at the server's start, its file's name by default.
     pub url: String,
+    /// The network itself, where it lies in no archive; `archive` is the folder that it was found in then.
+    pub network: Option<Arc<Network>>,
     /// The name to serve it under, where it is not to be the manifest's.
     pub name: Option<String>,
     /// What goes before the archive's own settings.

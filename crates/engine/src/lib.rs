@@ -10,7 +10,9 @@ mod crew;
 mod engine;
 mod events;
 mod in_flight;
+mod infer;
 mod job;
+mod network;
 mod open;
 mod plan;
 mod pool;
@@ -29,6 +31,8 @@ pub use config::{Defaults, EngineConfig, Overrides};
 pub use crew::Scaling;
 pub use engine::{Admission, Answered, Engine, LoadRequest, Registered};
 pub use events::{Events, NoEvents, Outcome, Timing, VersionEvents};
+pub use infer::{Interface, TensorAnswer, TensorRequest};
+pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
 pub use plan::Plan;
 pub use registry::ModelEntry;
 pub use samples::{
@@ -40,5 +44,6 @@ pub use version::{ModelVersion, VersionState};
 
 // The contract's types that a protocol adapter meets, so that it needs no arrow of its own to them.
 pub use mar_handler::{
-    Device, Error, ErrorCode, Header, Part, Registration, Request, Response, Result, Runtime,
+    DType, Device, Error, ErrorCode, Header, Part, Registration, Request, Response, Result,
+    Runtime, Side, Signature, Tensor, TensorSpec,
 };

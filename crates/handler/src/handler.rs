@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::{Batch, Context, Epilogue, Model, Request, Response, Result, Tensor};
+use crate::{Batch, Context, Epilogue, Model, Request, Response, Result, Signature, Tensor};
 
 /// Pre- and postprocessing of one kind of model. One value per model version, shared by its workers.
 ///
@@ -50,6 +50,12 @@ pub trait Handler: Send + Sync + 'static {
     /// [`ErrorCode::PredictionFailed`](crate::ErrorCode::PredictionFailed) where the model's answer is
     /// not what this kind of model gives.
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response>;
+
+    /// What this handler knows of its network: what `preprocess` gives it, and what it is to answer. For
+    /// clients that bring the network's own input, where the network's file says less.
+    fn signature(&self) -> Signature {
+        Signature::default()
+    }
 
     /// What the handler tells of its model to those who ask for it (`customized=true`): labels, sizes,
     /// whatever a client needs. Nothing by default.

@@ -13,6 +13,8 @@ mod model;
 mod numbers;
 mod request;
 mod response;
+mod signature;
+mod strings;
 mod tensor;
 
 pub use context::Context;
@@ -22,4 +24,5 @@ pub use model::{Device, Epilogue, LoadSpec, Model, Runtime};
 pub use numbers::Numbers;
 pub use request::{Header, Kept, Part, Request};
 pub use response::Response;
+pub use signature::{Side, Signature, TensorSpec};
 pub use tensor::{Batch, DType, Element, Tensor};

@@ -1,10 +1,10 @@
 //! Weights on a device, and what opens them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Error, ErrorCode, Result, Tensor};
+use crate::{Error, ErrorCode, Result, Signature, Tensor};
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +128,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel) with the first cause in one line.
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>>;
+
+    /// What the network in a file takes and gives, as far as the file says; asked for once a version, before
+    /// any worker opens it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel) where the file says that it cannot be run.
+    fn signature(&self, _file: &Path) -> Result<Signature> {
+        Ok(Signature::default())
+    }
 
     /// Gives memory that unloaded models left back to the system, where the library keeps it.
     fn release_memory(&self) {}

@@ -19,12 +19,12 @@ impl<'a> Numbers<'a> {
 
     /// How many there are.
     pub fn len(self) -> usize {
-        self.bytes.len() / self.dtype.size()
+        self.dtype.size().map_or(0, |size| self.bytes.len() / size)
     }
 
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// The element at this place.
@@ -43,6 +43,9 @@ impl<'a> Numbers<'a> {
         match dtype {
             DType::Bool | DType::U8 => bytes[place].into(),
             DType::I8 => i8::from_ne_bytes([bytes[place]]).into(),
+            DType::U16 => u16::from_ne_bytes(element(bytes, place)).into(),
+            DType::U32 => u32::from_ne_bytes(element(bytes, place)).into(),
+            DType::U64 => u64::from_ne_bytes(element(bytes, place)) as f64,
             DType::I16 => i16::from_ne_bytes(element(bytes, place)).into(),
             DType::I32 => i32::from_ne_bytes(element(bytes, place)).into(),
             DType::I64 => i64::from_ne_bytes(element(bytes, place)) as f64,
@@ -50,6 +53,7 @@ impl<'a> Numbers<'a> {
             DType::BF16 => bf16::from_ne_bytes(element(bytes, place)).into(),
             DType::F32 => f32::from_ne_bytes(element(bytes, place)).into(),
             DType::F64 => f64::from_ne_bytes(element(bytes, place)),
+            DType::Bytes => unreachable!("strings hold no number"),
         }
     }
 
@@ -68,6 +72,9 @@ mod tests {
     fn every_type_has_its_numbers() {
         let of = |tensor: Result<Tensor>| tensor.unwrap().numbers().iter().collect::<Vec<_>>();
         assert_eq!(of(Tensor::from_vec(&[2], vec![255_u8, 0])), [255.0, 0.0]);
+        assert_eq!(of(Tensor::from_vec(&[1], vec![65_535_u16])), [65_535.0]);
+        assert_eq!(of(Tensor::from_vec(&[1], vec![u32::MAX])), [4_294_967_295.0]);
+        assert_eq!(of(Tensor::from_vec(&[1], vec![1_u64 << 40])), [2_f64.powi(40)]);
         assert_eq!(of(Tensor::from_vec(&[2], vec![-3_i8, 7])), [-3.0, 7.0]);
         assert_eq!(of(Tensor::from_vec(&[2], vec![-300_i16, 7])), [-300.0, 7.0]);
         assert_eq!(of(Tensor::from_vec(&[2], vec![-70_000_i32, 7])), [-70_000.0, 7.0]);

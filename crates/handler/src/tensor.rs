@@ -1,5 +1,6 @@
 //! Tensors in host memory: a type, a shape, and aligned bytes in row-major order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ndarray::{ArrayViewD, IxDyn};
 
-use crate::{Epilogue, Error, ErrorCode, Model, Numbers, Result};
+use crate::{Epilogue, Error, ErrorCode, Model, Numbers, Result, strings};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +16,9 @@ use crate::{Epilogue, Error, ErrorCode, Model, Numbers, Result};
 pub enum DType {
     Bool,
     U8,
+    U16,
+    U32,
+    U64,
     I8,
     I16,
     I32,
@@ -23,16 +27,19 @@ pub enum DType {
     BF16,
     F32,
     F64,
+    /// Strings of any bytes, each of its own length; see [`Tensor::from_strings`].
+    Bytes,
 }
 
 impl DType {
-    /// Bytes one element takes.
-    pub fn size(self) -> usize {
+    /// Bytes one element takes; `None` where each element takes its own number of them.
+    pub fn size(self) -> Option<usize> {
         match self {
-            Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::I16 | Self::F16 | Self::BF16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
+            Self::Bool | Self::U8 | Self::I8 => Some(1),
+            Self::U16 | Self::I16 | Self::F16 | Self::BF16 => Some(2),
+            Self::U32 | Self::I32 | Self::F32 => Some(4),
+            Self::U64 | Self::I64 | Self::F64 => Some(8),
+            Self::Bytes => None,
         }
     }
 
@@ -41,12 +48,13 @@ impl DType {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
-    /// The bytes that a tensor of this shape takes; `None` where its sides are of no tensor in any memory.
+    /// The bytes that a tensor of this shape takes; `None` where its sides are of no tensor in any memory,
+    /// or where the shape does not tell.
     ///
     /// Sides beside one of 0 count as well, because strides are their products.
     pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
         let of_sides = |size: usize, side: &usize| size.checked_mul((*side).max(1));
-        let most = shape.iter().try_fold(self.size(), of_sides)?;
+        let most = shape.iter().try_fold(self.size()?, of_sides)?;
         isize::try_from(most).ok()?;
         Some(if shape.contains(&0) { 0 } else { most })
     }
@@ -56,6 +64,9 @@ impl DType {
         match self {
             Self::Bool => "bool",
             Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::U32 => "uint32",
+            Self::U64 => "uint64",
             Self::I8 => "int8",
             Self::I16 => "int16",
             Self::I32 => "int32",
@@ -64,6 +75,7 @@ impl DType {
             Self::BF16 => "bfloat16",
             Self::F32 => "float32",
             Self::F64 => "float64",
+            Self::Bytes => "bytes",
         }
     }
 }
@@ -80,7 +92,7 @@ macro_rules! elements {
     };
 }
 elements!(
-    u8 => U8, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32, f64 => F64,
+    u8 => U8, u16 => U16, u32 => U32, u64 => U64, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32, f64 => F64,
 );
 
 /// An n-dimensional array in host memory.
@@ -105,11 +117,16 @@ impl Tensor {
     }
 
     /// A tensor over raw bytes, row-major, native byte order. Copies them only where they are not
-    /// aligned to the element's size, as can happen with a slice of a request's body.
+    /// aligned to the element's size, as can happen with a slice of a request's body. Strings stand one
+    /// after the other, each behind its length in four bytes, the least first.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] where the shape and the number of bytes disagree.
     pub fn from_bytes(dtype: DType, shape: &[usize], data: Bytes) -> Result<Self> {
+        let Some(size) = dtype.size() else {
+            strings::check(shape, &data)?;
+            return Ok(Self { dtype, shape: shape.to_vec(), data, name: None });
+        };
         if dtype.bytes_of(shape) != Some(data.len()) {
             return Err(Error::new(
                 ErrorCode::Internal,
@@ -120,8 +137,7 @@ impl Tensor {
                 ),
             ));
         }
-        let data =
-            if data.as_ptr().addr().is_multiple_of(dtype.size()) { data } else { align(&data) };
+        let data = if data.as_ptr().addr().is_multiple_of(size) { data } else { align(&data) };
         Ok(Self { dtype, shape: shape.to_vec(), data, name: None })
     }
 
@@ -167,7 +183,25 @@ impl Tensor {
             .map_err(|error| Error::new(ErrorCode::Internal, format!("tensor bytes: {error}")))
     }
 
-    /// The elements as numbers, whatever their type.
+    /// A tensor of strings, row-major.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the shape holds another number of them, or one is longer than four
+    /// bytes can count.
+    pub fn from_strings<S: AsRef<[u8]>>(
+        shape: &[usize],
+        elements: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        Self::from_bytes(DType::Bytes, shape, strings::joined(elements)?)
+    }
+
+    /// The strings of a tensor of [`DType::Bytes`], row-major, sharing its bytes; none of any other type.
+    pub fn strings(&self) -> impl Iterator<Item = Bytes> + use<> {
+        let data = if self.dtype == DType::Bytes { self.data.clone() } else { Bytes::new() };
+        strings::each(data)
+    }
+
+    /// The elements as numbers, whatever their type. Strings are none.
     pub fn numbers(&self) -> Numbers<'_> {
         Numbers::of(self)
     }
@@ -179,6 +213,57 @@ impl Tensor {
     pub fn view<T: Element>(&self) -> Result<ArrayViewD<'_, T>> {
         ArrayViewD::from_shape(IxDyn(&self.shape), self.as_slice::<T>()?)
             .map_err(|error| Error::new(ErrorCode::Internal, format!("tensor shape: {error}")))
+    }
+
+    /// Some entries of the first side, such as one request's of a batch. Shares the bytes.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where there are not so many, or no sides.
+    pub fn rows(&self, rows: Range<usize>) -> Result<Self> {
+        let Some(&len) = self.shape.first().filter(|len| rows.end <= **len) else {
+            return Err(Error::new(
+                ErrorCode::Internal,
+                format!("a tensor of shape {:?} has no rows {rows:?}", self.shape),
+            ));
+        };
+        let taken = rows.len();
+        let data = if self.dtype == DType::Bytes {
+            let each = self.shape[1..].iter().product::<usize>();
+            strings::range(&self.data, rows.start * each..rows.end * each)
+        } else {
+            let each = self.data.len() / len.max(1);
+            self.data.slice(rows.start * each..rows.end * each)
+        };
+        let shape = [&[taken], &self.shape[1..]].concat();
+        Ok(Self { name: self.name.clone(), ..Self::from_bytes(self.dtype, &shape, data)? })
+    }
+
+    /// Tensors one below the other: of the same type and the same sides but the first, which adds up. A
+    /// single one is given back without a copy.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where there are none, or they differ.
+    pub fn concat(mut tensors: Vec<Self>) -> Result<Self> {
+        if tensors.len() == 1 {
+            return Ok(tensors.remove(0));
+        }
+        let first = tensors.first().filter(|first| !first.shape.is_empty());
+        let Some(Self { dtype, shape, name, .. }) = first.cloned() else {
+            return Err(Error::new(ErrorCode::Internal, "no tensors with rows to put together"));
+        };
+        if !tensors.iter().all(|t| t.dtype == dtype && t.shape.get(1..) == Some(&shape[1..])) {
+            return Err(Error::new(
+                ErrorCode::Internal,
+                "tensors that differ in type or shape cannot share a batch",
+            ));
+        }
+        let rows = tensors.iter().map(|tensor| tensor.shape[0]).sum::<usize>();
+        let mut data = Vec::with_capacity(tensors.iter().map(|tensor| tensor.data.len()).sum());
+        for tensor in &tensors {
+            data.extend_from_slice(&tensor.data);
+        }
+        let shape = [&[rows], &shape[1..]].concat();
+        Ok(Self { name, ..Self::from_bytes(dtype, &shape, data.into())? })
     }
 
     /// The same elements under another shape.
@@ -316,16 +401,12 @@ impl Batch {
     pub fn split(self) -> Result<Vec<Vec<Tensor>>> {
         (0..self.len)
             .map(|i| {
-                self.tensors
-                    .iter()
-                    .map(|tensor| {
-                        let size = tensor.data.len() / self.len;
-                        let item = tensor.data.slice(i * size..(i + 1) * size);
-                        let name = tensor.name.clone();
-                        let item = Tensor::from_bytes(tensor.dtype, &tensor.shape[1..], item)?;
-                        Ok(Tensor { name, ..item })
-                    })
-                    .collect()
+                let item = |tensor: &Tensor| {
+                    let row = tensor.rows(i..i + 1)?;
+                    let sides = row.shape[1..].to_vec();
+                    row.reshape(&sides)
+                };
+                self.tensors.iter().map(item).collect()
             })
             .collect()
     }

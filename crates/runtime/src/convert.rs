@@ -13,8 +13,8 @@ pub(crate) fn device(device: Device) -> tch::Device {
     }
 }
 
-fn kind(dtype: DType) -> Kind {
-    match dtype {
+fn kind(dtype: DType) -> Result<Kind> {
+    Ok(match dtype {
         DType::Bool => Kind::Bool,
         DType::U8 => Kind::Uint8,
         DType::I8 => Kind::Int8,
@@ -25,7 +25,13 @@ fn kind(dtype: DType) -> Kind {
         DType::BF16 => Kind::BFloat16,
         DType::F32 => Kind::Float,
         DType::F64 => Kind::Double,
-    }
+        DType::U16 | DType::U32 | DType::U64 | DType::Bytes => {
+            return Err(Error::invalid_input(format!(
+                "a TorchScript network takes no {} tensor; send a signed or a floating type",
+                dtype.name()
+            )));
+        }
+    })
 }
 
 fn dtype(kind: Kind) -> Result<DType> {
@@ -61,6 +67,7 @@ pub(crate) fn borrowed<T>(
 }
 
 fn view(tensor: &Tensor) -> Result<tch::Tensor> {
+    let kind = kind(tensor.dtype())?;
     let shape: Vec<i64> = tensor.shape().iter().map(|side| *side as i64).collect();
     let mut strides = vec![1_i64; shape.len()];
     for i in (1..shape.len()).rev() {
@@ -71,13 +78,7 @@ fn view(tensor: &Tensor) -> Result<tch::Tensor> {
     // and they outlive the view: `borrowed` keeps the tensors until `work` has taken and dropped it,
     // and outputs that share the memory are copied out by `own`.
     let view = unsafe {
-        tch::Tensor::f_from_blob(
-            tensor.bytes().as_ptr(),
-            &shape,
-            &strides,
-            kind(tensor.dtype()),
-            tch::Device::Cpu,
-        )
+        tch::Tensor::f_from_blob(tensor.bytes().as_ptr(), &shape, &strides, kind, tch::Device::Cpu)
     };
     view.map_err(prediction)
 }
@@ -91,7 +92,7 @@ pub(crate) fn own(result: &tch::Tensor, inputs: &[Tensor]) -> Result<Tensor> {
         .map_err(prediction)?;
     let dtype = dtype(host.f_kind().map_err(prediction)?)?;
     let shape: Vec<usize> = host.size().iter().map(|side| *side as usize).collect();
-    let len = shape.iter().product::<usize>() * dtype.size();
+    let len = dtype.bytes_of(&shape).unwrap_or_default();
     let owned = HostMemory { tensor: host, len };
     let start = owned.as_ref().as_ptr();
     let shared = inputs.iter().any(|input| input.bytes().as_ptr_range().contains(&start));

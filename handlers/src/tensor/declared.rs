@@ -91,9 +91,12 @@ pub(super) fn by_name(name: &str) -> Option<DType> {
     DTYPES.into_iter().find(|dtype| dtype.name() == name)
 }
 
-const DTYPES: [DType; 10] = [
+const DTYPES: [DType; 13] = [
     DType::Bool,
     DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
     DType::I8,
     DType::I16,
     DType::I32,

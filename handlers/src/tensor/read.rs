@@ -170,6 +170,9 @@ fn of_json(text: &str, input: &Input) -> Result<Tensor> {
             return finished(input, (DType::Bool, &shape), bytes);
         }
         DType::U8 => tensor::<u8>(text, input)?,
+        DType::U16 => tensor::<u16>(text, input)?,
+        DType::U32 => tensor::<u32>(text, input)?,
+        DType::U64 => tensor::<u64>(text, input)?,
         DType::I8 => tensor::<i8>(text, input)?,
         DType::I16 => tensor::<i16>(text, input)?,
         DType::I32 => tensor::<i32>(text, input)?,
@@ -178,6 +181,7 @@ fn of_json(text: &str, input: &Input) -> Result<Tensor> {
         DType::F64 => tensor::<f64>(text, input)?,
         DType::F16 => rounded(text, input, f16::from_f32)?,
         DType::BF16 => rounded(text, input, bf16::from_f32)?,
+        DType::Bytes => return Err(wrong(input, &"this handler takes no strings")),
     };
     finished(input, (input.dtype, &shape), data)
 }
@@ -229,7 +233,7 @@ fn of_bytes(data: &Bytes, input: &Input, request: &Request) -> Result<Tensor> {
         let reason = format!("{DTYPE} is {said}, the model takes {}", dtype.name());
         return Err(wrong(input, &reason));
     }
-    let elements = data.len() / dtype.size();
+    let elements = dtype.size().map_or(0, |size| data.len() / size);
     let shape = match request.header(SHAPE) {
         Some(text) => sides(text).ok_or_else(|| {
             wrong(input, &format!("{SHAPE}: {text:?} is no list of sides such as 3,224,224"))

@@ -139,6 +139,9 @@ impl Serialize for Json<'_> {
 enum Numbers<'a> {
     Bool(Vec<bool>),
     U8(&'a [u8]),
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+    U64(&'a [u64]),
     I8(&'a [i8]),
     I16(&'a [i16]),
     I32(&'a [i32]),
@@ -154,6 +157,9 @@ macro_rules! with_values {
         match $numbers {
             Numbers::Bool($values) => $body,
             Numbers::U8($values) => $body,
+            Numbers::U16($values) => $body,
+            Numbers::U32($values) => $body,
+            Numbers::U64($values) => $body,
             Numbers::I8($values) => $body,
             Numbers::I16($values) => $body,
             Numbers::I32($values) => $body,
@@ -169,6 +175,9 @@ impl<'a> Numbers<'a> {
         Ok(match tensor.dtype() {
             DType::Bool => Self::Bool(tensor.bytes().iter().map(|byte| *byte != 0).collect()),
             DType::U8 => Self::U8(tensor.as_slice()?),
+            DType::U16 => Self::U16(tensor.as_slice()?),
+            DType::U32 => Self::U32(tensor.as_slice()?),
+            DType::U64 => Self::U64(tensor.as_slice()?),
             DType::I8 => Self::I8(tensor.as_slice()?),
             DType::I16 => Self::I16(tensor.as_slice()?),
             DType::I32 => Self::I32(tensor.as_slice()?),
@@ -177,6 +186,9 @@ impl<'a> Numbers<'a> {
             DType::BF16 => Self::F32(widened(tensor.as_slice::<bf16>()?)),
             DType::F32 => Self::F32(tensor.as_slice()?.into()),
             DType::F64 => Self::F64(tensor.as_slice()?),
+            DType::Bytes => {
+                return Err(Error::prediction_failed("this handler answers with no strings"));
+            }
         })
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mar_engine::Engine;
 
-use crate::SharedMemory;
+use crate::repository::Unloaded;
+use crate::{Figures, Repository, SharedMemory};
 
 /// What a service can be told.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,12 @@ pub struct ServiceConfig {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Whether clients may load and unload models.
+    pub explicit_control: bool,
+    /// Where models lie; the first that has a name loads it.
+    pub repositories: Vec<Arc<dyn Repository>>,
+    /// Who counts; nothing is counted where nobody does.
+    pub figures: Option<Arc<dyn Figures>>,
     /// Where objects of shared memory lie; `None` where clients may not share memory.
     pub shared_memory: Option<PathBuf>,
 }
@@ -23,6 +30,7 @@ pub struct ServiceConfig {
 pub struct Service {
     engine: Arc<Engine>,
     config: ServiceConfig,
+    pub(crate) unloaded: Unloaded,
     shared_memory: Arc<SharedMemory>,
 }
 
@@ -30,7 +38,7 @@ impl Service {
     /// A service over this engine.
     pub fn new(engine: Arc<Engine>, config: ServiceConfig) -> Self {
         let shared_memory = Arc::new(SharedMemory::new(config.shared_memory.clone()));
-        Self { engine, config, shared_memory }
+        Self { engine, config, shared_memory, unloaded: Unloaded::default() }
     }
 
     /// The engine behind it.

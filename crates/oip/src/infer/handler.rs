@@ -13,9 +13,8 @@ use mar_engine::{
 
 use super::outputs::{Wanted, check_size};
 use super::{apart, inputs, of_tensor};
-use crate::datatype::datatype;
+use crate::metadata::{HANDLER_INPUT, HANDLER_OUTPUT};
 use crate::quoted::{Quoted, sides};
-use crate::target::{HANDLER_INPUT, HANDLER_OUTPUT};
 use crate::{InferRequest, InferResponse, InputTensor, Parameter, Parameters, Service};
 
 /// Parameters that are not the handler's.
@@ -89,8 +88,8 @@ fn sole(model: &str, inputs: Vec<InputTensor>) -> Result<InputTensor> {
     if input.dtype != DType::Bytes {
         return Err(wrong(format!(
             "datatype is {}, and the handler takes BYTES; model {} takes tensors",
-            datatype(input.dtype),
-            Quoted(model.trim_end_matches(crate::HANDLER_SUFFIX))
+            input.dtype.datatype(),
+            Quoted(model.trim_end_matches(crate::HANDLER))
         )));
     }
     if !matches!(input.shape[..], [_] | [_, 1]) {
@@ -143,7 +142,8 @@ async fn answers(
         .try_fold(start, async |(mut all, timing, bytes), Answered { response, timing: this }| {
             let bytes = bytes + response.body.len();
             if bytes > most {
-                let message = format!("the answer is larger than max_response_size, which is {most} bytes");
+                let message =
+                    format!("the answer is larger than max_response_size, which is {most} bytes");
                 return Err(Error::new(ErrorCode::Internal, message));
             }
             all.push(response);

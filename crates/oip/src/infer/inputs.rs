@@ -2,11 +2,10 @@
 
 use mar_engine::{DType, Error, Interface, Result, Side, Tensor, TensorSpec};
 
-use crate::datatype::datatype;
+use crate::InputTensor;
 use crate::infer::of_tensor;
 use crate::quoted::{Quoted, Sides, list, sides};
 use crate::shared_memory::{Place, SharedMemory};
-use crate::InputTensor;
 
 /// The inputs in the order in which the network takes them, each checked against what is known of it.
 ///
@@ -73,17 +72,13 @@ fn check_size(dtype: DType, shape: &[usize], wanted: u64, found: u64) -> Result<
     }
     Err(Error::invalid_input(format!(
         "{} of shape {} takes {wanted} bytes, and here are {found}",
-        datatype(dtype),
+        dtype.datatype(),
         sides(shape)
     )))
 }
 
 /// Which of the network's inputs each one is.
-fn places(
-    model: &str,
-    specs: Option<&[TensorSpec]>,
-    inputs: &[InputTensor],
-) -> Result<Vec<usize>> {
+fn places(model: &str, specs: Option<&[TensorSpec]>, inputs: &[InputTensor]) -> Result<Vec<usize>> {
     let known = |specs: &[TensorSpec]| list(specs.iter().map(|spec| spec.name.as_str()));
     let Some(specs) = specs else { return Ok(unknown_places(inputs)) };
     let by_number = specs.iter().all(|spec| number(&spec.name).is_some());
@@ -147,8 +142,8 @@ fn check(input: &InputTensor, spec: Option<&TensorSpec>, interface: &Interface) 
     {
         return Err(Error::invalid_input(format!(
             "datatype is {}, and the model takes {}",
-            datatype(input.dtype),
-            datatype(wanted)
+            input.dtype.datatype(),
+            wanted.datatype()
         )));
     }
     if let Some(wanted) = spec.and_then(|spec| spec.shape.as_deref()) {

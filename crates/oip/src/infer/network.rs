@@ -45,9 +45,8 @@ pub(super) async fn infer(
     let labels = |_: usize| None;
     let chosen = wanted.chosen(outputs, labels)?;
     let memory = Arc::clone(service.shared_memory());
-    let outputs = apart(wanted.takes_long(), move || {
-        wanted.shaped(chosen, interface.batched, &memory)
-    });
+    let outputs =
+        apart(wanted.takes_long(), move || wanted.shaped(chosen, interface.batched, &memory));
     let outputs = outputs.await?;
     check_size(&outputs, request.max_response_bytes)?;
     Ok(InferResponse {

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use mar_engine::{DType, Element, Error, Result, Tensor};
 
 use super::reader::Reader;
-use crate::datatype::datatype;
 use crate::quoted::Quoted;
 
 /// Characters of an element that an error repeats at most.
@@ -32,7 +31,7 @@ pub(super) fn bytes(text: &[u8], dtype: DType, count: usize, encoded: bool) -> R
         DType::Bytes => strings(text, count, encoded),
         DType::F16 | DType::BF16 => Err(Error::invalid_input(format!(
             "{} has no form in JSON; send it as binary data",
-            datatype(dtype)
+            dtype.datatype()
         ))),
     }
 }
@@ -55,11 +54,7 @@ fn real<T: Copy + std::str::FromStr + std::ops::Neg<Output = T>>(
     }
 }
 
-fn numbers<T: Element>(
-    text: &[u8],
-    count: usize,
-    of: impl Fn(&str) -> Option<T>,
-) -> Result<Bytes> {
+fn numbers<T: Element>(text: &[u8], count: usize, of: impl Fn(&str) -> Option<T>) -> Result<Bytes> {
     let mut values = Vec::with_capacity(count.min(text.len() / 2));
     each(text, count, |reader, index| {
         if reader.peek() == Some(b'"') {
@@ -78,7 +73,8 @@ fn numbers<T: Element>(
 
 fn held_not<T: Element>(index: usize, element: &str) -> Error {
     let shown: String = element.chars().take(SHOWN).collect();
-    let message = format!("element {index} is {shown}, which {} does not hold", datatype(T::DTYPE));
+    let message =
+        format!("element {index} is {shown}, which {} does not hold", T::DTYPE.datatype());
     Error::invalid_input(message)
 }
 
@@ -212,7 +208,7 @@ mod tests {
             let got = read(&format!("[{held}]"), dtype, 1).unwrap().numbers().at(0);
             assert!((got - wanted).abs() <= wanted.abs() * 1e-7, "{held}: {got}");
             let error = read(&format!("[0, {beyond}]"), dtype, 2).unwrap_err();
-            let word = datatype(dtype);
+            let word = dtype.datatype();
             assert_eq!(error, format!("element 1 is {beyond}, which {word} does not hold"));
         }
     }
@@ -233,7 +229,8 @@ mod tests {
 
     #[test]
     fn floats_are_the_nearest_to_what_is_written_or_none() {
-        let tensor = read("[0.1, -0.0, 16777217, NaN, Infinity, -Infinity]", DType::F32, 6).unwrap();
+        let tensor =
+            read("[0.1, -0.0, 16777217, NaN, Infinity, -Infinity]", DType::F32, 6).unwrap();
         let values = tensor.as_slice::<f32>().unwrap();
         assert_eq!(values[0].to_bits(), 0x3dcc_cccd);
         assert!(values[1].is_sign_negative() && values[3].is_nan());
@@ -257,6 +254,9 @@ mod tests {
     #[test]
     fn shape_and_elements_must_agree() {
         assert_eq!(read("[1]", DType::U8, 2).unwrap_err(), "1 elements, and its shape has 2");
-        assert_eq!(read("[1,2]", DType::U8, 1).unwrap_err(), "more than the 1 elements of its shape");
+        assert_eq!(
+            read("[1,2]", DType::U8, 1).unwrap_err(),
+            "more than the 1 elements of its shape"
+        );
     }
 }

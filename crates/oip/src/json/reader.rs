@@ -121,7 +121,9 @@ impl<'a> Reader<'a> {
             serde_json::from_slice(quoted).ok().map(Cow::Owned)
         };
         text.ok_or_else(|| {
-            malformed(format!("the string at byte {start} is no UTF-8, or has an escape that is none"))
+            malformed(&format!(
+                "the string at byte {start} is no UTF-8, or has an escape that is none"
+            ))
         })
     }
 
@@ -129,7 +131,8 @@ impl<'a> Reader<'a> {
     pub(super) fn word(&mut self) -> Option<&'static str> {
         self.peek();
         let rest = &self.text[self.at..];
-        let word = ["null", "true", "false"].into_iter().find(|w| rest.starts_with(w.as_bytes()))?;
+        let word =
+            ["null", "true", "false"].into_iter().find(|w| rest.starts_with(w.as_bytes()))?;
         self.at += word.len();
         Some(word)
     }
@@ -142,7 +145,8 @@ impl<'a> Reader<'a> {
         for word in ["NaN", "Infinity", "-Infinity"] {
             if rest.starts_with(word.as_bytes()) {
                 self.at += word.len();
-                return std::str::from_utf8(&rest[..word.len()]).map_err(|_| self.unexpected("a number"));
+                return std::str::from_utf8(&rest[..word.len()])
+                    .map_err(|_| self.unexpected("a number"));
             }
         }
         let digits = |this: &mut Self| {
@@ -244,14 +248,14 @@ impl<'a> Reader<'a> {
 
     /// What was expected, and where something else stands.
     pub(super) fn unexpected(&self, expected: &str) -> Error {
-        malformed(match self.text.get(self.at) {
+        malformed(&match self.text.get(self.at) {
             Some(_) => format!("expected {expected} at byte {}", self.at),
             None => format!("it ends where {expected} should be"),
         })
     }
 
     fn too_deep(&self) -> Error {
-        malformed(format!("more than {DEEPEST} levels at byte {}", self.at))
+        malformed(&format!("more than {DEEPEST} levels at byte {}", self.at))
     }
 
     fn open(&mut self, bracket: u8, what: &str) -> Result<()> {
@@ -277,7 +281,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn malformed(how: String) -> Error {
+fn malformed(how: &str) -> Error {
     Error::invalid_input(format!("the body is not JSON: {how}"))
 }
 
@@ -303,8 +307,28 @@ mod tests {
             assert_eq!(skipped(json), Ok(()), "{json}");
         }
         for none in [
-            "", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{a: 1}", "01", "1.", ".5", "-", "+1", "1e",
-            "nan", "tru", "\"a", "\"\\x\"", "\"\u{1}\"", "1 2", "[1 2]", "\"\\", "\"\\ud800\"",
+            "",
+            "{",
+            "[1",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a: 1}",
+            "01",
+            "1.",
+            ".5",
+            "-",
+            "+1",
+            "1e",
+            "nan",
+            "tru",
+            "\"a",
+            "\"\\x\"",
+            "\"\u{1}\"",
+            "1 2",
+            "[1 2]",
+            "\"\\",
+            "\"\\ud800\"",
         ] {
             assert!(skipped(none).is_err(), "{none}");
         }
@@ -313,8 +337,14 @@ mod tests {
 
     #[test]
     fn errors_say_where() {
-        assert_eq!(skipped("[1;2]").unwrap_err(), "the body is not JSON: expected a comma or ] at byte 2");
-        assert_eq!(skipped("[1").unwrap_err(), "the body is not JSON: it ends where a comma or ] should be");
+        assert_eq!(
+            skipped("[1;2]").unwrap_err(),
+            "the body is not JSON: expected a comma or ] at byte 2"
+        );
+        assert_eq!(
+            skipped("[1").unwrap_err(),
+            "the body is not JSON: it ends where a comma or ] should be"
+        );
     }
 
     #[test]
@@ -322,7 +352,8 @@ mod tests {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert_eq!(skipped(&nested(100)), Ok(()));
         assert!(skipped(&nested(101)).unwrap_err().contains("more than 100 levels"));
-        let range = |text: &str| Reader::new(text.as_bytes()).array_range().map(|range| range.len());
+        let range =
+            |text: &str| Reader::new(text.as_bytes()).array_range().map(|range| range.len());
         assert_eq!(range(&nested(100)).unwrap(), 200);
         assert!(range(&nested(101)).is_err());
         assert_eq!(range(r#"["]", [1]] tail"#).unwrap(), 10);
@@ -331,7 +362,8 @@ mod tests {
 
     #[test]
     fn parameters_are_of_the_kind_that_they_are_written_in() {
-        let of = |text: &str| Reader::new(text.as_bytes()).parameter("p").map_err(|e| e.to_string());
+        let of =
+            |text: &str| Reader::new(text.as_bytes()).parameter("p").map_err(|e| e.to_string());
         assert_eq!(of("-5"), Ok(Some(Parameter::Int(-5))));
         assert_eq!(of("18446744073709551615"), Ok(Some(Parameter::UInt(u64::MAX))));
         assert_eq!(of("1.5"), Ok(Some(Parameter::Double(1.5))));

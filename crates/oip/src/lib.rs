@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod service;
+pub mod triton;
 mod types;
 
 pub use service::{Service, ServiceConfig};

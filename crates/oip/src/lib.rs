@@ -13,6 +13,7 @@ mod repository;
 mod service;
 mod settings;
 mod statistics;
+pub mod triton;
 mod types;
 
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};

@@ -5,10 +5,26 @@
 //! elements is read and written here too, since whoever sends JSON means the same tensor.
 #![warn(missing_docs)]
 
+mod config;
+mod metadata;
+mod names;
+mod readiness;
+mod repository;
 mod service;
+mod settings;
+mod statistics;
 mod types;
 
+pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
+pub use names::{HANDLER, Named};
+pub use readiness::{Readiness, Unready};
+pub use repository::{ModelIndex, Repository, take_out};
 pub use service::{Service, ServiceConfig};
+pub use settings::{LogChanges, LogSettings, TraceSettings, TraceValue};
+pub use statistics::{
+    BatchStatistics, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics, Statistics,
+    Tally,
+};
 pub use types::{
     InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, Parameters, RequestedOutput,
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Has the client that is generated from the Open Inference Protocol's description make all its calls.
 
-usage: open_inference.py
+usage: oip_openapi.py
 
 open-inference-openapi, waiting and asynchronous: it refuses what is not of the description's form. Takes the programs
 that MARSERVE and MAR name, else the release build.

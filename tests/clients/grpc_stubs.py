@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Has gRPC's own tools ask: health checks, reflection, and stubs made by protoc from TorchServe's services.
 
-usage: grpc_tools.py
+usage: grpc_stubs.py
 
 The stubs are made at each run from crates/proto/proto, by grpcio-tools. Takes the programs that MARSERVE and MAR name,
 else the release build.

@@ -47,6 +47,6 @@ pub use version::{ModelVersion, VersionState};
 
 // The contract's types that a protocol adapter meets, so that it needs no arrow of its own to them.
 pub use mar_handler::{
-    DType, Device, Error, ErrorCode, Header, Part, Registration, Request, Response, Result,
-    Runtime, Side, Signature, Tensor, TensorSpec,
+    DType, Device, Element, Error, ErrorCode, Header, Part, Registration, Request, Response,
+    Result, Runtime, Side, Signature, Tensor, TensorSpec,
 };

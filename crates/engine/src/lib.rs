@@ -32,7 +32,7 @@ mod workshop;
 pub use check::{CheckRequest, Checked, check};
 pub use config::{Defaults, EngineConfig, Overrides};
 pub use crew::Scaling;
-pub use engine::{Admission, Answered, Engine, LoadRequest, Registered};
+pub use engine::{Admission, Answered, Engine, LoadRequest, NetworkFile, Registered};
 pub use events::{BatchTiming, Events, Failure, NoEvents, Outcome, Timing, VersionEvents};
 pub use infer::{Interface, TensorAnswer, TensorRequest};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};

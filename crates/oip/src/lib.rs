@@ -19,12 +19,13 @@ mod service;
 mod settings;
 mod shared_memory;
 mod statistics;
+pub mod triton;
 mod types;
 
 pub use buffer::AlignedBuffer;
 pub use json::{BinaryOutputs, Encoded, decode, decode_raw, encode};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
-pub use names::{HANDLER, Named};
+pub use names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named};
 pub use readiness::{Readiness, Unready};
 pub use repository::{ModelIndex, Repository, take_out};
 pub use service::{Service, ServiceConfig};

@@ -13,7 +13,7 @@ use mar_engine::{
 
 use super::outputs::{Wanted, check_size};
 use super::{apart, inputs, of_tensor};
-use crate::metadata::{HANDLER_INPUT, HANDLER_OUTPUT};
+use crate::names::{HANDLER_INPUT, HANDLER_OUTPUT};
 use crate::quoted::{Quoted, sides};
 use crate::{InferRequest, InferResponse, InputTensor, Parameter, Parameters, Service};
 

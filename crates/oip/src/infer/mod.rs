@@ -13,7 +13,7 @@ use mar_engine::{Admission, Error, ErrorCode, Result};
 
 use crate::parameters;
 use crate::quoted::Quoted;
-use crate::{InferRequest, InferResponse, Service};
+use crate::{InferRequest, InferResponse, Named, Service};
 
 /// Sides of a tensor at most, as NumPy has it.
 const MOST_SIDES: usize = 64;
@@ -29,14 +29,12 @@ impl Service {
         admission: &Admission,
         request: InferRequest,
     ) -> Result<InferResponse> {
-        let found = self.find(&request.model, request.version.as_deref())?;
+        let Named { version, handler } = self.find(&request.model, request.version.as_deref())?;
         let id = request.id.clone();
         let answered = match checked(&request) {
             Err(error) => Err(error),
-            Ok(()) if found.handler => {
-                handler::infer(self, admission, &found.version, request).await
-            }
-            Ok(()) => network::infer(self, admission, &found.version, request).await,
+            Ok(()) if handler => handler::infer(self, admission, &version, request).await,
+            Ok(()) => network::infer(self, admission, &version, request).await,
         };
         // Triton's clients look for the identifier in what is said of their inputs.
         answered.map_err(|error| match error.code() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mar_handler::{DType, Error, Result, Side, Signature, TensorSpec};
+use mar_handler::{DType, Error, Handler, Result, Side, Signature, TensorSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -34,10 +34,13 @@ impl Interface {
     /// else what its handler knows.
     pub(crate) fn of_archive(
         settings: &Map<String, Value>,
-        (file, handler): (Signature, Signature),
+        file: Signature,
+        handler: &dyn Handler,
     ) -> Result<Self> {
-        let declared = declared(settings)?;
-        let signature = filled(over(declared, file)?, handler);
+        let signature = filled(over(declared(settings)?, file)?, handler.signature());
+        if !handler.stacks() {
+            return Ok(Self { signature, ..Self::default() });
+        }
         let inputs = signature.inputs.as_deref().unwrap_or_default();
         let fixed = inputs.iter().find(|input| match input.shape.as_deref() {
             Some([first, ..]) => first.is_some(),

@@ -200,6 +200,16 @@ impl ModelVersion {
         self.loaded.get().map(|loaded| &loaded.plan)
     }
 
+    /// What runs its network; `None` until its archive is unpacked.
+    pub fn runtime_name(&self) -> Option<&'static str> {
+        self.loaded.get().map(|loaded| loaded.runtime.name())
+    }
+
+    /// The file that its network lies in; `None` until its archive is unpacked.
+    pub fn weights_file(&self) -> Option<&Path> {
+        self.loaded.get().map(|loaded| loaded.file.as_path())
+    }
+
     /// What its handler tells of it; `None` until its archive is unpacked.
     pub fn customized(&self) -> Option<Map<String, Value>> {
         self.loaded.get().map(|loaded| loaded.handler.describe())

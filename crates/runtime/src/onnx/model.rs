@@ -1,6 +1,5 @@
 //! An ONNX network on the processor.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use mar_handler::{Device, Epilogue, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
@@ -34,7 +33,7 @@ impl OnnxModel {
                 ),
             ));
         }
-        let options = Options::new(&BTreeMap::new(), spec.intra_op_threads)?;
+        let options = Options::new(&spec.options, spec.intra_op_threads)?;
         let open = || {
             let mut builder = options.apply(Session::builder(environment)?)?;
             Network::new(builder.commit_from_file(&spec.file)?)

@@ -1,5 +1,6 @@
 //! ONNX Runtime on the networks of `tests/parity/onnx`, whose answers its own Python package gave.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,11 @@ fn fixture(file: &str) -> PathBuf {
 }
 
 fn load_file(file: PathBuf) -> Result<Arc<dyn Model>> {
-    Onnx::start().load(&LoadSpec { file, device: Device::Cpu, intra_op_threads: 1 })
+    Onnx::start().load(&spec(file, Device::Cpu))
+}
+
+fn spec(file: PathBuf, device: Device) -> LoadSpec {
+    LoadSpec { file, device, intra_op_threads: 1, options: BTreeMap::new() }
 }
 
 fn load(name: &str) -> Arc<dyn Model> {
@@ -278,9 +283,7 @@ fn many_threads_run_one_model() {
 #[test]
 fn cuda_is_refused_rather_than_the_processor_used() {
     assert_eq!(Onnx::start().cuda_devices(), 0);
-    let file = fixture("simple.onnx");
-    let spec = LoadSpec { file, device: Device::Cuda(0), intra_op_threads: 1 };
-    let Err(error) = Onnx::start().load(&spec) else { panic!("it loads") };
+    let Err(error) = Onnx::start().load(&spec(fixture("simple.onnx"), Device::Cuda(0))) else { panic!("it loads") };
     assert_eq!(error.code(), ErrorCode::Unsupported);
     assert!(error.message().starts_with("simple.onnx cannot go to cuda:0"), "{error}");
 }
@@ -288,8 +291,7 @@ fn cuda_is_refused_rather_than_the_processor_used() {
 #[test]
 fn without_the_library_a_model_says_what_to_do() {
     let absent = Onnx(Err("it is not here: scripts/setup fetches it".to_owned()));
-    let spec = LoadSpec { file: fixture("simple.onnx"), device: Device::Cpu, intra_op_threads: 1 };
-    let Err(error) = absent.load(&spec) else { panic!("it loads") };
+    let Err(error) = absent.load(&spec(fixture("simple.onnx"), Device::Cpu)) else { panic!("it loads") };
     assert_eq!(error.code(), ErrorCode::InvalidModel);
     assert_eq!(
         error.message(),
@@ -303,4 +305,25 @@ fn an_input_that_no_client_can_send_is_refused_when_it_is_loaded() {
     let Err(error) = load_file(fixture("sequence_input.onnx")) else { panic!("it loads") };
     assert_eq!(error.code(), ErrorCode::InvalidModel);
     assert!(error.message().contains("its input \"tensors\" is a Sequence"), "{error}");
+}
+
+#[test]
+fn tritons_parameters_reach_the_session_and_unknown_ones_are_refused() {
+    let with = |options: &[(&str, &str)]| {
+        let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let options = options.iter().map(pair).collect();
+        Onnx::start().load(&LoadSpec { options, ..spec(fixture("simple.onnx"), Device::Cpu) })
+    };
+    let model = with(&[
+        ("execution_mode", "1"),
+        ("inter_op_thread_count", "2"),
+        ("enable_mem_arena", "0"),
+        ("enable_mem_pattern", "0"),
+    ]);
+    let row = |value: i32| Tensor::from_vec(&[1, 16], vec![value; 16]).unwrap();
+    let answer = model.unwrap().forward(vec![row(5), row(3)], Epilogue::None).unwrap();
+    assert_eq!(answer[1].as_slice::<i32>().unwrap(), [2; 16]);
+    let Err(error) = with(&[("trt_max_workspace_size", "1")]) else { panic!("it loads") };
+    assert_eq!(error.code(), ErrorCode::InvalidModel);
+    assert!(error.message().contains("\"trt_max_workspace_size\""), "{error}");
 }

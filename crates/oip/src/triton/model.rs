@@ -97,7 +97,7 @@ impl Model {
             (number, network)
         });
         let versions = versions.collect();
-        Ok(Self { name, versions, warnings, config })
+        Ok(Self { name, config, versions, warnings })
     }
 }
 

@@ -229,6 +229,7 @@ fn the_png_of_a_4k_mask_takes_less_time_than_the_network() {
         file: repository("examples/street_scenes/fastunet.pt"),
         device: Device::Cpu,
         intra_op_threads: 1,
+        options: std::collections::BTreeMap::new(),
     };
     let network = mar_runtime::Torch::start().load(&spec).unwrap();
     network.use_threads(1);

@@ -1,5 +1,6 @@
 //! One archive's known answers on one device, without a server around them.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,8 +105,12 @@ impl Checking<'_> {
             manifest: model.extra.clone(),
         };
         let handler = registration.initialize(&context)?;
-        let network =
-            runtime.load(&LoadSpec { file, device, intra_op_threads: request.threads })?;
+        let network = runtime.load(&LoadSpec {
+            file,
+            device,
+            intra_op_threads: request.threads,
+            options: BTreeMap::new(),
+        })?;
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
         let replayed = replay.within(Limit::NONE, || Duration::ZERO);

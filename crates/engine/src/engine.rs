@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mar::Archive;
 use mar_handler::{Device, Error, ErrorCode, Registration, Request, Response, Result, Runtime};
 
 use crate::batch::BatchPolicy;
@@ -18,9 +17,9 @@ use crate::crew::Scaling;
 use crate::events::{Events, Timing};
 use crate::in_flight::{InFlight, Ticket};
 use crate::network::Network;
-use crate::open::{Opener, invalid};
+use crate::open::{Opener, Source};
 use crate::pool::{CpuPool, panicked};
-use crate::queue::QueueRules;
+use crate::queue::{QueueRules, Slot};
 use crate::registry::{ModelEntry, Registry};
 use crate::version::{Identity, ModelVersion, VersionState};
 use crate::work_dir::WorkDir;
@@ -135,10 +134,10 @@ impl Engine {
     /// [`ErrorCode::InvalidModel`] where the archive cannot be served, [`ErrorCode::Conflict`] where that
     /// name and version is taken. Nothing is registered then.
     pub fn register(&self, request: &LoadRequest) -> Result<Registered> {
-        let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
-        let model = &archive.manifest().model;
-        let name = request.name.clone().unwrap_or_else(|| model.model_name.clone());
-        let version = self.version_of(request, name, model.model_version.clone());
+        let source = Source::of(request)?;
+        let (name, version) = source.identity(&request.archive);
+        let name = request.name.clone().unwrap_or(name);
+        let version = self.version_of(request, name, version);
         let mut request = request.clone();
         if !request.replace {
             self.registry.add(Arc::clone(&version))?;
@@ -147,7 +146,7 @@ impl Engine {
             let old = self.registry.version(version.name(), Some(version.version())).ok();
             request.workers = old.map(|old| old.worker_limits());
         }
-        let started = self.start(&archive, &version, &request);
+        let started = self.start(&source, &version, &request);
         match started {
             Ok(scaling) => Ok(Registered { version, scaling, replaces: request.replace }),
             Err(error) => {
@@ -204,22 +203,19 @@ impl Engine {
     /// [`ErrorCode::Conflict`] where that name and version is taken; nothing is registered then.
     pub fn load_as(&self, request: &LoadRequest) -> Result<Arc<ModelVersion>> {
         let path = &request.archive;
-        let opened = Archive::open(path).map_err(|error| invalid(&error));
-        let (manifest_name, version) = match &opened {
-            Ok(archive) => {
-                let model = &archive.manifest().model;
-                (model.model_name.clone(), model.model_version.clone())
-            }
+        let opened = Source::of(request);
+        let (own_name, version) = match &opened {
+            Ok(source) => source.identity(path),
             Err(_) => (file_stem(path), UNKNOWN_VERSION.to_owned()),
         };
         let mut request = LoadRequest { at_startup: true, ..request.clone() };
         if request.url.is_empty() {
             request.url = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         }
-        let name = request.name.clone().unwrap_or(manifest_name);
+        let name = request.name.clone().unwrap_or(own_name);
         let version = self.version_of(&request, name, version);
         self.registry.add(Arc::clone(&version))?;
-        match opened.and_then(|archive| self.start(&archive, &version, &request)) {
+        match opened.and_then(|source| self.start(&source, &version, &request)) {
             // A worker that fails says so in the version's state, and tries again.
             Ok(scaling) => scaling.wait_for_state(),
             Err(error) => version.become_failed(&error),
@@ -236,7 +232,7 @@ impl Engine {
         let defaults = &self.config.defaults;
         let rules = QueueRules {
             capacity: defaults.job_queue_size,
-            policy: BatchPolicy { max_size: 1, max_delay: Duration::ZERO },
+            policy: BatchPolicy::of(1, Duration::ZERO),
             idle_only: false,
         };
         let events = self.events.version(&name, &version);
@@ -246,23 +242,23 @@ impl Engine {
             url: request.url.clone(),
             archive: request.archive.clone(),
             at_startup: request.at_startup,
+            network: request.network.clone(),
             startup_timeout: defaults.startup_timeout,
         };
         Arc::new(ModelVersion::loading(identity, rules, events, Arc::clone(&self.workshop)))
     }
 
-    /// Unpacks an archive and sends its first workers out.
+    /// Opens what is to be served and sends its first workers out.
     fn start(
         &self,
-        archive: &Archive,
+        source: &Source,
         version: &Arc<ModelVersion>,
         request: &LoadRequest,
     ) -> Result<Scaling> {
         // After it was registered: the end that began before now may not have seen it.
         self.refuse_if_draining()?;
         let model_dir = self.work_dir.fresh();
-        let open =
-            || self.opener.open(archive, version, request, (&self.config, model_dir.clone()));
+        let open = || self.opener.open(source, version, request, (&self.config, model_dir.clone()));
         let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
             Err(Error::invalid_model(panicked("initialize", panic.as_ref()).message()))
         });
@@ -374,12 +370,22 @@ impl Engine {
         version: Option<&str>,
         request: Request,
     ) -> Result<Answered> {
+        let (found, slot) = self.place(model, version)?;
+        found.predict(slot, &self.pool, request, version.is_some()).await
+    }
+
+    /// The version that is meant, and a place in its queue.
+    pub(crate) fn place(
+        &self,
+        model: &str,
+        version: Option<&str>,
+    ) -> Result<(Arc<ModelVersion>, Slot)> {
         let named = version.is_some();
         let mut left: Option<Arc<ModelVersion>> = None;
         loop {
             let found = self.registry.version(model, version)?;
             match found.reserve() {
-                Some(Ok(slot)) => return found.predict(slot, &self.pool, request, named).await,
+                Some(Ok(slot)) => return Ok((found, slot)),
                 Some(Err(error)) => {
                     found.refused(named, &error);
                     return Err(error);
@@ -515,7 +521,7 @@ impl ModelVersion {
     }
 
     fn folder(&self) -> Option<PathBuf> {
-        self.loaded.get().map(|loaded| loaded.model_dir.clone())
+        self.loaded.get().and_then(|loaded| loaded.unpacked.clone())
     }
 
     fn release_memory(&self) {

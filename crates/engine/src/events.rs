@@ -22,8 +22,9 @@ pub trait VersionEvents: Send + Sync + 'static {
     /// The request of a [`received`](Self::received) came to its end.
     fn finished(&self, named: bool, outcome: Outcome, timing: &Timing);
 
-    /// A worker ran a batch of this many requests; `took` is the whole of the handler's inference.
-    fn batch(&self, size: usize, took: Duration);
+    /// A worker ran a batch of this many rows. A request to a handler is one row, one of tensors as many as it
+    /// brought.
+    fn batch(&self, rows: usize, timing: &BatchTiming);
 
     /// A worker of this name loaded its model.
     fn worker_loaded(&self, worker: &str, took: Duration);
@@ -43,6 +44,55 @@ pub enum Outcome {
     Abandoned,
 }
 
+/// Whose fault it was that a request got no answer, as Triton's figures tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The queue's: it was full, or the request waited too long.
+    Rejected,
+    /// The client's, who went away.
+    Canceled,
+    /// The handler's, the network's or their worker's.
+    Backend,
+    /// Anybody else's, the request's own among them.
+    Other,
+}
+
+impl Outcome {
+    /// Whose fault it was, where there is no answer.
+    pub fn failure(self) -> Option<Failure> {
+        use ErrorCode as Code;
+        match self {
+            Self::Answered => None,
+            Self::Abandoned => Some(Failure::Canceled),
+            Self::Refused(Code::Overloaded) => Some(Failure::Rejected),
+            Self::Refused(
+                Code::PredictionFailed | Code::WorkerDied | Code::OutOfMemory | Code::DeviceLost,
+            ) => Some(Failure::Backend),
+            Self::Refused(_) => Some(Failure::Other),
+        }
+    }
+}
+
+/// Where the time of a batch went on its worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchTiming {
+    /// Requests in it.
+    pub requests: usize,
+    /// Putting the requests' tensors together.
+    pub input: Duration,
+    /// The network, and what the handler does around it.
+    pub inference: Duration,
+    /// Giving each request its own part.
+    pub output: Duration,
+}
+
+impl BatchTiming {
+    /// The whole of it.
+    pub fn total(&self) -> Duration {
+        self.input + self.inference + self.output
+    }
+}
+
 /// Where a request's time went. A stage that was not reached took none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
@@ -56,6 +106,10 @@ pub struct Timing {
     pub postprocess: Duration,
     /// From the engine's first sight of the request to its last.
     pub total: Duration,
+    /// Rows that it has: one for a handler, as many as it brought of tensors; 0 where it was not read so far.
+    pub rows: usize,
+    /// The batch that it was in, part by part; `inference` is the whole.
+    pub batch: BatchTiming,
 }
 
 /// Listens to nothing.
@@ -71,7 +125,7 @@ impl Events for NoEvents {
 impl VersionEvents for NoEvents {
     fn received(&self, _: bool) {}
     fn finished(&self, _: bool, _: Outcome, _: &Timing) {}
-    fn batch(&self, _: usize, _: Duration) {}
+    fn batch(&self, _: usize, _: &BatchTiming) {}
     fn worker_loaded(&self, _: &str, _: Duration) {}
     fn worker_lost(&self, _: &str) {}
 }

@@ -1,12 +1,12 @@
 //! Tensors straight to a network and back, past its handler: for clients that do its work themselves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mar_handler::{Result, Signature, Tensor};
+use mar_handler::{Error, Result, Signature, Tensor, TensorSpec};
 
+use crate::Engine;
 use crate::engine::Admission;
 use crate::events::Timing;
-use crate::{Engine, ModelVersion};
 
 /// What a network is asked.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,8 @@ pub struct TensorRequest {
     /// Its level: 1 goes before 2; 0 is the version's default. Above the version's levels it is the default
     /// too.
     pub priority: u64,
-    /// How long it may wait for a worker, where that is less than the version's own limit, or the version lets
-    /// a client ask for more.
+    /// How long it may wait for a worker, where that is less than the version's own limit. A network with a
+    /// policy heeds it only where the policy lets clients ask; zero is no wish.
     pub timeout: Option<Duration>,
 }
 
@@ -49,7 +49,8 @@ impl Engine {
     /// Runs a version's network on tensors.
     ///
     /// # Errors
-    /// Those of [`Engine::predict`], but for a handler's own.
+    /// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) where the tensors are not as many as
+    /// the network takes or their rows do not fit; else those of [`Engine::predict`], but for a handler's own.
     pub async fn infer(
         &self,
         _admission: &Admission,
@@ -57,14 +58,62 @@ impl Engine {
         version: Option<&str>,
         request: TensorRequest,
     ) -> Result<TensorAnswer> {
-        let _ = (self.version(model, version)?, request, Instant::now());
-        Err(mar_handler::Error::new(mar_handler::ErrorCode::Unsupported, "not yet"))
+        let (found, slot) = self.place(model, version)?;
+        found.infer(slot, request, version.is_some()).await
     }
 }
 
-impl ModelVersion {
-    /// What its network takes and gives; `None` until it is opened.
-    pub fn interface(&self) -> Option<Interface> {
-        None
+impl Interface {
+    /// The rows of a request's tensors; 1 where none is a batch's side.
+    pub(crate) fn rows(&self, inputs: &[Tensor]) -> Result<usize> {
+        let wrong = |message: String| Err(Error::invalid_input(message));
+        let wanted = self.signature.inputs.as_ref().map(Vec::len);
+        match (inputs.len(), wanted) {
+            (0, _) => return wrong("the request has no input".into()),
+            (found, Some(wanted)) if found != wanted => {
+                return wrong(format!("the request has {found} inputs; the model takes {wanted}"));
+            }
+            _ => {}
+        }
+        if !self.batched {
+            return Ok(1);
+        }
+        let name = |index: usize| name_of(self.signature.inputs.as_deref(), index, &inputs[index]);
+        let mut rows = None;
+        for (index, input) in inputs.iter().enumerate() {
+            let name = || name(index);
+            match (input.shape().first(), rows) {
+                (None, _) => return wrong(format!("input {} has no batch dimension", name())),
+                (Some(0), _) => {
+                    return wrong(format!("input {} has no rows; send at least one", name()));
+                }
+                (Some(found), None) => rows = Some(*found),
+                (Some(found), Some(rows)) if *found != rows => {
+                    return wrong(format!(
+                        "input {} has {found} rows and the first input {rows}; send as many in each",
+                        name()
+                    ));
+                }
+                (Some(_), Some(_)) => {}
+            }
+        }
+        let rows = rows.unwrap_or(1);
+        match self.max_rows {
+            Some(most) if rows > most => {
+                wrong(format!("a batch of {rows} rows is above max_batch_size {most}"))
+            }
+            _ => Ok(rows),
+        }
     }
+
+    /// What an output is called in messages.
+    pub(crate) fn output_name(&self, index: usize, output: &Tensor) -> String {
+        name_of(self.signature.outputs.as_deref(), index, output)
+    }
+}
+
+/// A tensor's name: the declared one, else its own, else its number.
+fn name_of(specs: Option<&[TensorSpec]>, index: usize, tensor: &Tensor) -> String {
+    let declared = specs.and_then(|specs| specs.get(index)).map(|spec| spec.name.as_str());
+    declared.or(tensor.name()).map_or_else(|| index.to_string(), |name| format!("\"{name}\""))
 }

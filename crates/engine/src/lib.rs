@@ -9,8 +9,10 @@ mod config;
 mod crew;
 mod engine;
 mod events;
+mod forward;
 mod in_flight;
 mod infer;
+mod interface;
 mod job;
 mod network;
 mod open;
@@ -21,6 +23,7 @@ mod registry;
 mod samples;
 mod seat;
 mod version;
+mod wait;
 mod weights;
 mod work_dir;
 mod worker;
@@ -30,7 +33,7 @@ pub use check::{CheckRequest, Checked, check};
 pub use config::{Defaults, EngineConfig, Overrides};
 pub use crew::Scaling;
 pub use engine::{Admission, Answered, Engine, LoadRequest, NetworkFile, Registered};
-pub use events::{Events, NoEvents, Outcome, Timing, VersionEvents};
+pub use events::{BatchTiming, Events, Failure, NoEvents, Outcome, Timing, VersionEvents};
 pub use infer::{Interface, TensorAnswer, TensorRequest};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
 pub use plan::Plan;
@@ -44,6 +47,6 @@ pub use version::{ModelVersion, VersionState};
 
 // The contract's types that a protocol adapter meets, so that it needs no arrow of its own to them.
 pub use mar_handler::{
-    DType, Device, Error, ErrorCode, Header, Part, Registration, Request, Response, Result,
-    Runtime, Side, Signature, Tensor, TensorSpec,
+    DType, Device, Element, Error, ErrorCode, Header, Part, Registration, Request, Response,
+    Result, Runtime, Side, Signature, Tensor, TensorSpec,
 };

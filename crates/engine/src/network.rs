@@ -15,7 +15,7 @@ pub struct Network {
     /// The weights' file; its ending says which runtime opens it.
     pub file: PathBuf,
     /// What is declared of its inputs and outputs, in the order in which it takes and gives them; it goes
-    /// before what the file says.
+    /// before what the file says. Where `max_batch_size` is above 0, the first side of each is the batch's.
     pub signature: Signature,
     /// The inputs and outputs that the network itself has with other sides than its clients: by name, the
     /// network's own sides, without the batch's. `signature` says the clients', tensors that go through
@@ -27,7 +27,7 @@ pub struct Network {
     pub max_batch_size: usize,
     /// How requests are put together.
     pub scheduling: Scheduling,
-    /// Workers, and where.
+    /// Workers, and where; one a device, on CUDA where there is any, where there is none.
     pub instances: Vec<Instances>,
     /// Requests that each worker answers before it is ready.
     pub warmup: Vec<Warmup>,
@@ -42,11 +42,11 @@ pub struct Scheduling {
     pub dynamic: bool,
     /// Sizes to stop at, if any are better than others.
     pub preferred_batch_sizes: Vec<usize>,
-    /// How long a batch may wait to fill.
+    /// How long a batch may wait to fill, from the arrival of its oldest request.
     pub max_delay: Duration,
-    /// Levels of priority, the first goes first; 0 where all are equal.
+    /// Levels of priority, from 1, which goes first; 0 where all are equal.
     pub priority_levels: u64,
-    /// The level of those that name none.
+    /// The level of those that name none, or one that is not there.
     pub default_priority: u64,
     /// What holds where a level has no policy of its own.
     pub policy: QueuePolicy,
@@ -59,11 +59,11 @@ pub struct Scheduling {
 pub struct QueuePolicy {
     /// How long; no limit of its own where `None`.
     pub timeout: Option<Duration>,
-    /// Whether a late request goes behind all others instead of being refused.
+    /// Whether a late request goes behind the others of its level instead of being refused.
     pub delays: bool,
-    /// Whether a client may ask for less.
+    /// Whether a client's own, shorter time-out counts.
     pub allows_override: bool,
-    /// How many; no limit of its own where `None`.
+    /// How many may wait; as many as the server lets wait for any model, where `None`.
     pub max_size: Option<usize>,
 }
 

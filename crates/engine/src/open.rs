@@ -1,4 +1,7 @@
-//! From an archive to what a version is made of: handler, runtime, settings.
+//! From an archive to what a version is made of: handler, runtime, settings. A network without an archive is
+//! the business of `network`.
+
+mod network;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::config::{EngineConfig, Overrides};
 use crate::engine::LoadRequest;
+use crate::infer::Interface;
+use crate::network::Network;
 use crate::plan::{Layers, Machine, Plan};
 use crate::samples::KnownAnswers;
 use crate::version::{Loaded, ModelVersion};
@@ -30,9 +35,55 @@ pub(crate) struct Opener {
     pub(crate) runtimes: Vec<Arc<dyn Runtime>>,
 }
 
+/// What is to be served.
+pub(crate) enum Source {
+    Archive(Box<Archive>),
+    Network(Arc<Network>),
+}
+
+impl Source {
+    /// Opens what a request names.
+    pub(crate) fn of(request: &LoadRequest) -> Result<Self> {
+        if let Some(network) = &request.network {
+            return Ok(Self::Network(Arc::clone(network)));
+        }
+        let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
+        Ok(Self::Archive(Box::new(archive)))
+    }
+
+    /// Its name and version, by its own word.
+    pub(crate) fn identity(&self, path: &Path) -> (String, String) {
+        match self {
+            Self::Archive(archive) => {
+                let model = &archive.manifest().model;
+                (model.model_name.clone(), model.model_version.clone())
+            }
+            Self::Network(network) => {
+                let folder = path.file_name().unwrap_or_default().to_string_lossy();
+                (folder.into_owned(), network.version.clone())
+            }
+        }
+    }
+}
+
 impl Opener {
-    /// Unpacks an archive into `model_dir` and makes its handler.
+    /// Makes what a version is made of; an archive is unpacked into `model_dir`.
     pub(crate) fn open(
+        &self,
+        source: &Source,
+        version: &ModelVersion,
+        request: &LoadRequest,
+        (config, model_dir): (&EngineConfig, PathBuf),
+    ) -> Result<Loaded> {
+        match source {
+            Source::Archive(archive) => {
+                self.open_archive(archive, version, request, (config, model_dir))
+            }
+            Source::Network(network) => self.open_network(network, version, request, config),
+        }
+    }
+
+    fn open_archive(
         &self,
         archive: &Archive,
         version: &ModelVersion,
@@ -52,12 +103,7 @@ impl Opener {
             defaults: &config.defaults,
             at_startup: version.loaded_at_startup(),
         };
-        let cuda_devices = runtime.cuda_devices();
-        let machine = Machine {
-            cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
-            runtime: runtime.name(),
-        };
-        let mut plan = Plan::resolve(layers, machine)?;
+        let mut plan = Plan::resolve(layers, machine(config, runtime.as_ref()))?;
         if let Some((min, max)) = request.workers {
             (plan.min_workers, plan.max_workers) = (min, max);
         }
@@ -69,9 +115,20 @@ impl Opener {
             manifest: archive.manifest().model.extra.clone(),
         };
         let handler = registration.initialize(&context)?;
+        let known = (runtime.signature(&file)?, handler.signature());
+        let interface = Interface::of_archive(&context.config, known)?;
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
-        let weights = Weights::default();
-        Ok(Loaded { handler, runtime, file, model_dir, plan, samples, weights })
+        Ok(Loaded {
+            handler,
+            runtime,
+            file,
+            unpacked: Some(model_dir),
+            plan,
+            interface,
+            network: None,
+            samples,
+            weights: Weights::default(),
+        })
     }
 
     /// Unpacks an archive into `model_dir`, once there is a handler and a runtime for it. The handler is the
@@ -131,6 +188,15 @@ impl Opener {
                 if known.is_empty() { "nothing".into() } else { known.join(", ") }
             ))
         })
+    }
+}
+
+/// What the machine has for a runtime, as far as it may be used.
+fn machine(config: &EngineConfig, runtime: &dyn Runtime) -> Machine {
+    let cuda_devices = runtime.cuda_devices();
+    Machine {
+        cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
+        runtime: runtime.name(),
     }
 }
 

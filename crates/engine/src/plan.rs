@@ -20,8 +20,10 @@ pub struct Plan {
     pub min_workers: usize,
     /// Workers at most.
     pub max_workers: usize,
-    /// Requests in a batch at most.
+    /// Requests in a batch at most; rows, where requests have several.
     pub batch_size: usize,
+    /// Sizes that a batch goes with at once.
+    pub preferred_batch_sizes: Vec<usize>,
     /// How long a batch may wait to fill, from the arrival of its oldest request.
     pub max_batch_delay: Duration,
     /// From a request's arrival to its answer, and for a batch on a worker.
@@ -38,7 +40,8 @@ pub struct Plan {
     pub use_job_ticket: bool,
     /// What becomes of the version where its known answers are not reproduced.
     pub verify_samples: VerifySamples,
-    /// Where workers run, in the order in which they are placed.
+    /// Where workers run, in the order in which they are placed. A device that stands here several times is
+    /// given as many times the workers.
     pub devices: Vec<Device>,
     /// `deviceIds`, where the archive names them.
     pub device_ids: Option<Vec<usize>>,
@@ -125,6 +128,7 @@ impl Plan {
                 .or(count("batchSize")?)
                 .or(listed.batch_size)
                 .unwrap_or(1),
+            preferred_batch_sizes: Vec::new(),
             max_batch_delay: overrides
                 .max_batch_delay
                 .or(millis("maxBatchDelay")?)
@@ -164,7 +168,10 @@ impl Plan {
     pub(crate) fn queue_rules(&self) -> QueueRules {
         QueueRules {
             capacity: self.job_queue_size,
-            policy: BatchPolicy { max_size: self.batch_size, max_delay: self.max_batch_delay },
+            policy: BatchPolicy {
+                preferred: self.preferred_batch_sizes.as_slice().into(),
+                ..BatchPolicy::of(self.batch_size, self.max_batch_delay)
+            },
             idle_only: self.use_job_ticket,
         }
     }
@@ -303,8 +310,8 @@ fn device_ids(archive: Archive<'_>, cuda: usize, gpu: bool) -> Result<Option<Vec
     Ok(Some(ids))
 }
 
-/// The device for one more worker: the one with the fewest of this version's, of those the one with the
-/// fewest of all, of those the first.
+/// The device for one more worker: the one with the fewest of this version's, for as often as it is listed; of
+/// those the one with the fewest of all, of those the first.
 pub(crate) fn place(
     devices: &[Device],
     of_version: impl Fn(Device) -> usize,
@@ -313,7 +320,10 @@ pub(crate) fn place(
     devices
         .iter()
         .copied()
-        .min_by_key(|device| (of_version(*device), of_all(*device)))
+        .min_by_key(|device| {
+            let listed = devices.iter().filter(|other| *other == device).count();
+            (of_version(*device) / listed.max(1), of_all(*device))
+        })
         .unwrap_or(Device::Cpu)
 }
 
@@ -495,6 +505,14 @@ mod tests {
         }
         let order: Vec<_> = [0, 1, 2, 0, 1].map(Device::Cuda).into();
         assert_eq!(placed, order);
+        let listed = [Device::Cuda(0), Device::Cuda(0), Device::Cpu];
+        let mut placed: Vec<Device> = Vec::new();
+        for _ in 0..3 {
+            let count = |device| placed.iter().filter(|other| **other == device).count();
+            placed.push(place(&listed, count, |_| 0));
+        }
+        placed.sort_by_key(ToString::to_string);
+        assert_eq!(placed, [Device::Cpu, Device::Cuda(0), Device::Cuda(0)]);
         let busy = |device| usize::from(device == Device::Cuda(0));
         assert_eq!(place(&devices, |_| 0, busy), Device::Cuda(1), "another model has the first");
         assert_eq!(place(&[Device::Cpu], |_| 7, |_| 9), Device::Cpu);

@@ -12,7 +12,7 @@ use std::time::Instant;
 use mar_handler::{Error, ErrorCode, Result};
 use parking_lot::{Condvar, Mutex};
 
-use crate::batch::{BatchPolicy, Readiness, Waiting};
+use crate::batch::{BatchPolicy, Filling, Readiness, Waiting};
 use crate::job::{Job, Signature};
 
 /// Why no place was given.
@@ -29,7 +29,7 @@ pub(crate) enum Refused {
 }
 
 /// How a queue takes and gives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct QueueRules {
     /// Requests that may wait, those being decoded included.
     pub(crate) capacity: usize,
@@ -50,7 +50,7 @@ pub(crate) struct JobQueue {
 #[derive(Debug)]
 struct State {
     rules: QueueRules,
-    /// Jobs by what may share a batch, each group in order of arrival.
+    /// Jobs by what may share a batch, each group by rank.
     groups: Vec<Group>,
     /// Jobs of a batch that failed as a whole: each is to be tried alone, before anything else.
     alone: VecDeque<Job>,
@@ -61,6 +61,8 @@ struct State {
     /// Workers that wait for jobs now.
     idle: usize,
     closed: bool,
+    /// Whether a job may come to stand behind later ones.
+    delays: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl JobQueue {
             workers: None,
             idle: 0,
             closed: false,
+            delays: false,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), ended: Condvar::new() })
     }
@@ -132,6 +135,7 @@ impl JobQueue {
             if let Some(job) = state.take_alone(now) {
                 return Some(self.hand_out(&state, vec![job]));
             }
+            state.order(now);
             match state.readiness(now) {
                 Readiness::Ready { group, size } => {
                     if let Some(jobs) = state.take(group, size, now) {
@@ -258,16 +262,12 @@ impl State {
     }
 
     fn readiness(&self, now: Instant) -> Readiness {
-        let mut policy = self.rules.policy;
+        let mut policy = self.rules.policy.clone();
         if self.is_complete() {
             // Nobody comes any more for whom a batch could wait.
             policy.max_delay = std::time::Duration::ZERO;
         }
-        let waiting = |group: &Group| Waiting {
-            len: group.jobs.len(),
-            oldest: group.jobs.front().map_or(now, |job| job.arrived),
-        };
-        policy.readiness(self.groups.iter().map(waiting), now)
+        policy.readiness(self.groups.iter().map(|group| group.waiting(&policy, now)), now)
     }
 
     /// Why there is no place for one more, if there is none.
@@ -321,17 +321,71 @@ impl State {
 
     /// Adds a job; whether a worker should look. One sleeps no longer than until the oldest of each group
     /// is due, so that one more is news only where it is the oldest or fills a batch.
-    fn add(&mut self, job: Job) -> bool {
+    fn add(&mut self, job: Job, now: Instant) -> bool {
+        self.delays |= job.terms.late.is_some();
+        self.order(now);
         let same = |group: &&mut Group| group.signature == job.signature;
         let Some(group) = self.groups.iter_mut().find(same) else {
             let signature = job.signature.clone();
             self.groups.push(Group { signature, jobs: VecDeque::from([job]) });
             return true;
         };
-        // Decoding may have let a later request overtake an earlier one.
-        let place = group.jobs.partition_point(|other| other.arrived <= job.arrived);
+        // Decoding may have let a later request overtake an earlier one, and there are levels.
+        let (rank, level) = (job.rank(now), job.terms.level);
+        let place = group.jobs.partition_point(|other| other.rank(now) <= rank);
         group.jobs.insert(place, job);
-        place == 0 || group.jobs.len() >= self.rules.policy.max_size
+        place == 0 || level > 0 || group.filling(&self.rules.policy).is_full
+    }
+
+    /// Why a job may not wait, if so: too many of its level do.
+    fn refuses(&mut self, job: &Job, now: Instant) -> Option<Error> {
+        let most = job.terms.most_waiting?;
+        let level = job.terms.level;
+        let waiting = |groups: &[Group]| {
+            let jobs = groups.iter().flat_map(|group| &group.jobs);
+            jobs.filter(|other| other.terms.level == level).count()
+        };
+        if waiting(&self.groups) < most {
+            return None;
+        }
+        self.drop_dead(now);
+        (waiting(&self.groups) >= most).then(|| {
+            let message =
+                format!("the request exceeds maximum queue size {most}; send again later");
+            Error::new(ErrorCode::Overloaded, message)
+        })
+    }
+
+    /// Puts those that are late by now behind the others of their level.
+    fn order(&mut self, now: Instant) {
+        if !self.delays {
+            return;
+        }
+        for group in &mut self.groups {
+            let is_ordered = |(before, after): (&Job, &Job)| before.rank(now) <= after.rank(now);
+            let jobs = &mut group.jobs;
+            if !jobs.iter().zip(jobs.iter().skip(1)).all(is_ordered) {
+                jobs.make_contiguous().sort_by_key(|job| job.rank(now));
+            }
+        }
+    }
+}
+
+impl Group {
+    /// The next batch, as far as it goes. Who shares with nobody waits for nobody.
+    fn filling(&self, policy: &BatchPolicy) -> Filling {
+        if self.signature.shares {
+            policy.fill(self.jobs.iter().map(|job| job.work.rows))
+        } else {
+            Filling { jobs: self.jobs.len().min(1), is_full: true }
+        }
+    }
+
+    fn waiting(&self, policy: &BatchPolicy, now: Instant) -> Waiting {
+        let filling = self.filling(policy);
+        let oldest = self.jobs.iter().take(filling.jobs).map(|job| job.terms.arrived).min();
+        let first = self.jobs.front().map_or((0, false, now), |job| job.rank(now));
+        Waiting { filling, oldest: oldest.unwrap_or(now), first }
     }
 }
 
@@ -346,9 +400,13 @@ impl Slot {
         let mut state = self.queue.state.lock();
         state.reserved -= 1;
         self.reserved = false;
+        let now = Instant::now();
         let (refused, news) = match job {
-            Some(job) if state.workers == Some(0) => (Some(job), false),
-            Some(job) => (None, state.add(job)),
+            Some(job) if state.workers == Some(0) => (Some((job, no_worker_left())), false),
+            Some(job) => match state.refuses(&job, now) {
+                Some(error) => (Some((job, error)), false),
+                None => (None, state.add(job, now)),
+            },
             None => (None, false),
         };
         let complete = state.is_complete();
@@ -359,8 +417,8 @@ impl Slot {
         } else if news {
             self.queue.changed.notify_one();
         }
-        if let Some(job) = refused {
-            job.answer(Err(no_worker_left()));
+        if let Some((job, error)) = refused {
+            job.answer(Err(error));
         }
     }
 }
@@ -390,12 +448,12 @@ mod tests {
     use mar_handler::Tensor;
 
     use super::*;
-    use crate::job::Pending;
+    use crate::job::{Pending, Terms, Work};
 
     static NEVER: AtomicBool = AtomicBool::new(false);
 
     fn queue(capacity: usize, max_size: usize, max_delay: Duration) -> Arc<JobQueue> {
-        let policy = BatchPolicy { max_size, max_delay };
+        let policy = BatchPolicy::of(max_size, max_delay);
         JobQueue::new(QueueRules { capacity, policy, idle_only: false })
     }
 
@@ -407,7 +465,8 @@ mod tests {
     fn job_of(value: u8, len: usize) -> (Job, Pending) {
         let now = Instant::now();
         let inputs = vec![Tensor::from_vec(&[len], vec![value; len]).unwrap()];
-        Job::new(String::new(), inputs, now, now + Duration::from_mins(1))
+        let terms = Terms::plain(now, now + Duration::from_mins(1));
+        Job::new(String::new(), Work::of_handler(inputs, true), terms)
     }
 
     fn job(value: u8) -> (Job, Pending) {
@@ -415,7 +474,7 @@ mod tests {
     }
 
     fn values(jobs: &[Job]) -> Vec<u8> {
-        jobs.iter().map(|job| job.inputs[0].bytes()[0]).collect()
+        jobs.iter().map(|job| job.work.inputs[0].bytes()[0]).collect()
     }
 
     fn push(queue: &Arc<JobQueue>, job: (Job, Pending)) -> Pending {
@@ -525,7 +584,7 @@ mod tests {
     #[test]
     fn a_ticket_is_given_only_while_a_worker_is_idle() {
         let queue = single(10);
-        let policy = BatchPolicy { max_size: 1, max_delay: Duration::ZERO };
+        let policy = BatchPolicy::of(1, Duration::ZERO);
         queue.set_rules(QueueRules { capacity: 10, policy, idle_only: true });
         assert_eq!(queue.reserve().unwrap_err(), Refused::Busy);
         let worker = std::thread::spawn({
@@ -574,7 +633,8 @@ mod tests {
         drop(push(&queue, job(1)));
         let now = Instant::now();
         let inputs = vec![Tensor::from_vec(&[1], vec![2_u8]).unwrap()];
-        let (late, mut pending) = Job::new(String::new(), inputs, now, now);
+        let work = Work::of_handler(inputs, true);
+        let (late, mut pending) = Job::new(String::new(), work, Terms::plain(now, now));
         queue.reserve().expect("the gone client's place").push(late);
         let _here = push(&queue, job(3));
         assert_eq!(values(&queue.pull(&NEVER).unwrap()), [3]);
@@ -708,7 +768,7 @@ mod tests {
         let queue = single(1);
         let _pending = push(&queue, job(2));
         let mut had = queue.pull(&NEVER).unwrap();
-        had[0].deadline = Instant::now();
+        had[0].terms.deadline = Instant::now();
         queue.retry_alone(had);
         queue.close();
         assert_eq!(values(&queue.pull(&NEVER).unwrap()), [2]);

@@ -1,11 +1,12 @@
 //! One version of one model: its state, its queue, and a request's way through it. Its workers are in
 //! `crew.rs`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use mar_handler::{Error, ErrorCode, Handler, Request, Result, Runtime};
+use mar_handler::{Error, ErrorCode, Handler, Request, Result, Runtime, Tensor};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -14,12 +15,15 @@ use tokio::time::timeout_at;
 use crate::crew::Crew;
 use crate::engine::Answered;
 use crate::events::{Outcome, Timing, VersionEvents};
-use crate::job::{Done, Job};
+use crate::infer::{Interface, TensorAnswer, TensorRequest};
+use crate::job::{Done, Job, Lane, Work};
+use crate::network::Network;
 use crate::plan::Plan;
 use crate::pool::CpuPool;
 use crate::queue::{JobQueue, QueueRules, Refused, Slot};
 use crate::samples::{KnownAnswers, SamplesReport};
 use crate::seat::{WorkerInfo, WorkerState};
+use crate::wait::Wait;
 use crate::weights::Weights;
 use crate::workshop::Workshop;
 
@@ -64,6 +68,7 @@ pub struct ModelVersion {
     url: String,
     archive: PathBuf,
     at_startup: bool,
+    network: Option<Arc<Network>>,
     /// How long a request waits while it is opened, and the plan does not say yet.
     startup_timeout: Duration,
     state: watch::Sender<VersionState>,
@@ -82,8 +87,12 @@ pub(crate) struct Loaded {
     pub(crate) runtime: Arc<dyn Runtime>,
     /// The weights' file.
     pub(crate) file: PathBuf,
-    pub(crate) model_dir: PathBuf,
+    /// Where its archive was unpacked.
+    pub(crate) unpacked: Option<PathBuf>,
     pub(crate) plan: Plan,
+    pub(crate) interface: Interface,
+    /// The network that it is, where it lies in no archive.
+    pub(crate) network: Option<Arc<Network>>,
     pub(crate) samples: KnownAnswers,
     pub(crate) weights: Weights,
 }
@@ -91,6 +100,19 @@ pub(crate) struct Loaded {
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loaded").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Whether its requests may share batches at all.
+    pub(crate) fn shares_batches(&self) -> bool {
+        let shares = |network: &Arc<Network>| network.scheduling.dynamic && self.interface.batched;
+        self.network.as_ref().is_none_or(shares)
+    }
+
+    /// What its runtime is asked.
+    pub(crate) fn options(&self) -> BTreeMap<String, String> {
+        self.network.as_ref().map(|network| network.parameters.clone()).unwrap_or_default()
     }
 }
 
@@ -102,6 +124,7 @@ pub(crate) struct Identity {
     pub(crate) url: String,
     pub(crate) archive: PathBuf,
     pub(crate) at_startup: bool,
+    pub(crate) network: Option<Arc<Network>>,
     pub(crate) startup_timeout: Duration,
 }
 
@@ -122,13 +145,15 @@ impl ModelVersion {
         events: Arc<dyn VersionEvents>,
         workshop: Arc<Workshop>,
     ) -> Self {
-        let Identity { name, version, url, archive, at_startup, startup_timeout } = identity;
+        let Identity { name, version, url, archive, at_startup, network, startup_timeout } =
+            identity;
         Self {
             name,
             version,
             url,
             archive,
             at_startup,
+            network,
             startup_timeout,
             state: watch::Sender::new(VersionState::Loading),
             queue: JobQueue::new(rules),
@@ -175,9 +200,29 @@ impl ModelVersion {
         self.loaded.get().map(|loaded| &loaded.plan)
     }
 
+    /// What runs its network; `None` until its archive is unpacked.
+    pub fn runtime_name(&self) -> Option<&'static str> {
+        self.loaded.get().map(|loaded| loaded.runtime.name())
+    }
+
+    /// The file that its network lies in; `None` until its archive is unpacked.
+    pub fn weights_file(&self) -> Option<&Path> {
+        self.loaded.get().map(|loaded| loaded.file.as_path())
+    }
+
     /// What its handler tells of it; `None` until its archive is unpacked.
     pub fn customized(&self) -> Option<Map<String, Value>> {
         self.loaded.get().map(|loaded| loaded.handler.describe())
+    }
+
+    /// What its network takes and gives; `None` until it is opened.
+    pub fn interface(&self) -> Option<Interface> {
+        self.loaded.get().map(|loaded| loaded.interface.clone())
+    }
+
+    /// The network that it is, where it lies in no archive.
+    pub fn network(&self) -> Option<&Arc<Network>> {
+        self.network.as_ref()
     }
 
     /// What its known answers came to when its weights were loaded; `None` until its archive is unpacked.
@@ -260,12 +305,21 @@ impl ModelVersion {
     ) -> Result<Answered> {
         let mut counted = Counted::begin(self, named);
         let answered = self.run(slot, pool, request, &mut counted).await;
-        counted.outcome = match &answered {
-            Ok(_) => Outcome::Answered,
-            Err(error) => Outcome::Refused(error.code()),
-        };
-        let timing = counted.end();
+        let timing = counted.end(answered.as_ref().err());
         answered.map(|response| Answered { response, timing })
+    }
+
+    /// Tensors that have their place: a worker, nothing before it or after it.
+    pub(crate) async fn infer(
+        &self,
+        slot: Slot,
+        request: TensorRequest,
+        named: bool,
+    ) -> Result<TensorAnswer> {
+        let mut counted = Counted::begin(self, named);
+        let answered = self.run_tensors(slot, request, &mut counted).await;
+        let timing = counted.end(answered.as_ref().err());
+        answered.map(|outputs| TensorAnswer { outputs, timing })
     }
 
     async fn run(
@@ -287,36 +341,60 @@ impl ModelVersion {
             pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await
         };
         counted.timing.preprocess = arrived.elapsed();
-        let (job, pending) = Job::new(id, inputs?, arrived, arrived + plan.queue_timeout());
-        slot.push(job);
-        let done = self.answer(pending, plan, arrived).await?;
-        counted.timing.queue = done.queue;
-        counted.timing.inference = done.inference;
+        counted.timing.rows = 1;
+        let work = Work::of_handler(inputs?, loaded.shares_batches());
+        let outputs = self.work(slot, (id, work), loaded.wait(arrived, None), counted).await?;
         let encoding = Instant::now();
         // Encoding is the last stage: it has as long as a whole request, so that one which came back from
         // its worker just in time is not lost.
         let deadline = encoding + plan.response_timeout;
-        let postprocess = move || loaded.handler.postprocess(done.outputs, &request);
+        let postprocess = move || loaded.handler.postprocess(outputs, &request);
         let response = pool.run("postprocess", deadline, postprocess).await;
         counted.timing.postprocess = encoding.elapsed();
         response
     }
 
-    /// Waits for what a worker makes of a job.
-    async fn answer(
+    async fn run_tensors(
         &self,
-        mut pending: crate::job::Pending,
-        plan: &Plan,
-        arrived: Instant,
-    ) -> Result<Done> {
+        slot: Slot,
+        request: TensorRequest,
+        counted: &mut Counted<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let loaded = self.opened().await?;
+        let wait = loaded.wait(Instant::now(), Some(&request));
+        let TensorRequest { id, inputs, .. } = request;
+        let rows = loaded.interface.rows(&inputs)?;
+        counted.timing.rows = rows;
+        let shares = loaded.interface.batched && loaded.shares_batches();
+        let work = Work { lane: Lane::Network, inputs, rows, shares };
+        self.work(slot, (id, work), wait, counted).await
+    }
+
+    /// Gives work to a worker, and waits for what it makes of it.
+    async fn work(
+        &self,
+        slot: Slot,
+        (id, work): (String, Work),
+        wait: Wait,
+        counted: &mut Counted<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let (job, pending) = Job::new(id, work, wait.terms);
+        slot.push(job);
+        let done = self.answer(pending, wait).await?;
+        counted.timing.queue = done.queue;
+        counted.timing.inference = done.batch.total();
+        counted.timing.batch = done.batch;
+        Ok(done.outputs)
+    }
+
+    /// Waits for what a worker makes of a job.
+    async fn answer(&self, mut pending: crate::job::Pending, wait: Wait) -> Result<Done> {
         // A job that was begun when its time in the queue is over may take until the overall deadline.
-        for limit in [plan.queue_timeout(), plan.response_timeout] {
-            match timeout_at((arrived + limit).into(), &mut pending.reply).await {
+        for until in [wait.terms.deadline, wait.end] {
+            match timeout_at(until.into(), &mut pending.reply).await {
                 Ok(Ok(answer)) => return answer,
                 // The queue drops a job whose time is over.
-                _ if !pending.has_started() => {
-                    return Err(self.waited_too_long(plan));
-                }
+                _ if !pending.has_started() => return Err(wait.too_long(&self.name)),
                 Ok(Err(_)) => {
                     let message = format!("Worker died. Model \"{}\": send again", self.name);
                     return Err(Error::new(ErrorCode::WorkerDied, message));
@@ -327,22 +405,9 @@ impl ModelVersion {
         let message = format!(
             "Worker died. Model \"{}\" gave no answer within {} s (responseTimeout)",
             self.name,
-            plan.response_timeout.as_secs_f32()
+            wait.end.saturating_duration_since(wait.terms.arrived).as_secs_f32()
         );
         Err(Error::new(ErrorCode::WorkerDied, message))
-    }
-
-    fn waited_too_long(&self, plan: &Plan) -> Error {
-        let (limit, key) = match plan.client_timeout {
-            Some(time) if time < plan.response_timeout => (time, "clientTimeoutInMills"),
-            _ => (plan.response_timeout, "responseTimeout"),
-        };
-        let message = format!(
-            "model \"{}\" had no worker free for the request within {} s ({key}); send again later",
-            self.name,
-            limit.as_secs_f32()
-        );
-        Error::new(ErrorCode::Overloaded, message)
     }
 
     /// What the version is made of, once it is loaded.
@@ -439,8 +504,9 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// Counts it as ended now.
-    fn end(mut self) -> Timing {
+    /// Counts it as ended now, with this error or an answer.
+    fn end(mut self, error: Option<&Error>) -> Timing {
+        self.outcome = error.map_or(Outcome::Answered, |error| Outcome::Refused(error.code()));
         self.timing.total = self.arrived.elapsed();
         self.timing
     }
@@ -461,7 +527,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_to_a_version_that_never_opens_is_answered() {
-        let policy = BatchPolicy { max_size: 1, max_delay: Duration::ZERO };
+        let policy = BatchPolicy::of(1, Duration::ZERO);
         let rules = QueueRules { capacity: 1, policy, idle_only: false };
         let identity = Identity {
             name: "m".into(),
@@ -469,6 +535,7 @@ mod tests {
             url: String::new(),
             archive: PathBuf::new(),
             at_startup: false,
+            network: None,
             startup_timeout: Duration::from_millis(20),
         };
         let workshop = Workshop::open(1, Duration::ZERO).unwrap();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use mar_handler::{Batch, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
+use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result};
 
 use crate::job::{Done, Job};
 use crate::pool::panicked;
@@ -41,7 +41,7 @@ struct NotLoaded {
 #[derive(Default)]
 struct Learned {
     samples: Cell<Option<SamplesReport>>,
-    /// Known answers are not reproduced, and will not be.
+    /// Known answers are not reproduced or a warm-up fails, and will again.
     is_final: Cell<bool>,
 }
 
@@ -104,8 +104,12 @@ impl Worker {
         self.seat.start_loading();
         let begun = Instant::now();
         let learned = Learned::default();
-        let load = || self.load_weights(&learned);
-        let held = catch_unwind(AssertUnwindSafe(|| slot.get(load))).unwrap_or_else(|panic| {
+        let load = || {
+            let held = slot.get(|| self.load_weights(&learned))?;
+            self.warm_up(&held, &learned)?;
+            Ok(held)
+        };
+        let held = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
             Err(Error::invalid_model(panicked("loading", panic.as_ref()).message()))
         });
         if !self.seat.come_back() {
@@ -131,6 +135,7 @@ impl Worker {
                 file: self.loaded.file.clone(),
                 device: self.seat.device,
                 intra_op_threads: self.workshop.threads_each(),
+                options: self.loaded.options(),
             })
         };
         let model = load()?;
@@ -154,6 +159,22 @@ impl Worker {
         };
         learned.samples.set(Some(report));
         outcome
+    }
+
+    /// Runs the requests that the worker answers before it is ready, on its own thread. What fails will fail
+    /// again, unless memory may be free another time.
+    fn warm_up(&self, held: &Held, learned: &Learned) -> Result<()> {
+        if self.loaded.network.as_ref().is_none_or(|network| network.warmup.is_empty()) {
+            return Ok(());
+        }
+        self.be_back_in(self.loaded.plan.startup_timeout);
+        held.model.use_threads(self.workshop.threads_each());
+        self.loaded.warm_up(held.model.as_ref()).inspect_err(|error| {
+            if error.code() == ErrorCode::DeviceLost {
+                self.workshop.lose(self.seat.device);
+            }
+            learned.is_final.set(error.code() != ErrorCode::OutOfMemory);
+        })
     }
 
     /// Lets the watch give this thread up where it does not come back in time.
@@ -208,18 +229,18 @@ impl Worker {
         let several = jobs.len() > 1;
         let begun = Instant::now();
         self.be_back_in(self.loaded.plan.response_timeout);
-        let inputs = jobs.iter().map(|job| job.inputs.clone()).collect();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.infer(held, inputs)));
-        let took = begun.elapsed();
+        let work = jobs.iter().map(|job| job.work.clone()).collect();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.loaded.run(held.model.as_ref(), work)));
         if !self.seat.come_back() {
             return Served::GivenUp;
         }
         match outcome {
-            Ok(Ok(outputs)) => {
-                self.version.events().batch(jobs.len(), took);
+            Ok(Ok((outputs, batch))) => {
+                let rows = jobs.iter().map(|job| job.work.rows).sum();
+                self.version.events().batch(rows, &batch);
                 for (job, outputs) in jobs.into_iter().zip(outputs) {
                     let queue = begun.saturating_duration_since(job.queued);
-                    job.answer(Ok(Done { outputs, queue, inference: took }));
+                    job.answer(Ok(Done { outputs, queue, batch }));
                 }
                 Served::Ended
             }
@@ -258,17 +279,6 @@ impl Worker {
                 Served::Lost(error)
             }
         }
-    }
-
-    fn infer(&self, held: &Held, inputs: Vec<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>>> {
-        let batch = Batch::stack(inputs)?;
-        let len = batch.len();
-        let outputs = self.loaded.handler.inference(held.model.as_ref(), batch)?;
-        if outputs.len() != len {
-            let message = format!("the handler answered {} of {len} requests", outputs.len());
-            return Err(Error::new(ErrorCode::PredictionFailed, message));
-        }
-        Ok(outputs)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Weights on a device, and what opens them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,6 +111,9 @@ pub struct LoadSpec {
     /// How many threads one forward pass may use on the processor, as things are now; see
     /// [`Model::use_threads`].
     pub intra_op_threads: usize,
+    /// What the runtime is asked beside, by its own names. One that it does not know, or cannot do, is an
+    /// error that names it.
+    pub options: BTreeMap<String, String>,
 }
 
 /// A library that runs networks: libtorch, ONNX Runtime, or a test's fake.

@@ -59,6 +59,49 @@ impl DType {
         Some(if shape.contains(&0) { 0 } else { most })
     }
 
+    /// Every type.
+    pub const ALL: [Self; 14] = [
+        Self::Bool,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::F16,
+        Self::BF16,
+        Self::F32,
+        Self::F64,
+        Self::Bytes,
+    ];
+
+    /// The name that the Open Inference Protocol gives this type.
+    pub fn datatype(self) -> &'static str {
+        match self {
+            Self::Bool => "BOOL",
+            Self::U8 => "UINT8",
+            Self::U16 => "UINT16",
+            Self::U32 => "UINT32",
+            Self::U64 => "UINT64",
+            Self::I8 => "INT8",
+            Self::I16 => "INT16",
+            Self::I32 => "INT32",
+            Self::I64 => "INT64",
+            Self::F16 => "FP16",
+            Self::BF16 => "BF16",
+            Self::F32 => "FP32",
+            Self::F64 => "FP64",
+            Self::Bytes => "BYTES",
+        }
+    }
+
+    /// The type that the Open Inference Protocol gives this name.
+    pub fn by_datatype(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.datatype() == name)
+    }
+
     /// The name NumPy and PyTorch give this type, as clients see it in responses.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,10 +1,12 @@
 //! What clients ask of a server, and its answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use mar_engine::{Admission, Engine, Error, ErrorCode, Result};
+use mar_engine::Engine;
 
-use crate::{InferRequest, InferResponse};
+use crate::repository::Unloaded;
+use crate::{Figures, Repository, SharedMemory};
 
 /// What a service can be told.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +15,14 @@ pub struct ServiceConfig {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Whether clients may load and unload models.
+    pub explicit_control: bool,
+    /// Where models lie; the first that has a name loads it.
+    pub repositories: Vec<Arc<dyn Repository>>,
+    /// Who counts; nothing is counted where nobody does.
+    pub figures: Option<Arc<dyn Figures>>,
+    /// Where objects of shared memory lie; `None` where clients may not share memory.
+    pub shared_memory: Option<PathBuf>,
 }
 
 /// The protocol over one engine.
@@ -20,12 +30,15 @@ pub struct ServiceConfig {
 pub struct Service {
     engine: Arc<Engine>,
     config: ServiceConfig,
+    pub(crate) unloaded: Unloaded,
+    shared_memory: Arc<SharedMemory>,
 }
 
 impl Service {
     /// A service over this engine.
     pub fn new(engine: Arc<Engine>, config: ServiceConfig) -> Self {
-        Self { engine, config }
+        let shared_memory = Arc::new(SharedMemory::new(config.shared_memory.clone()));
+        Self { engine, config, unloaded: Unloaded::default(), shared_memory }
     }
 
     /// The engine behind it.
@@ -33,12 +46,13 @@ impl Service {
         &self.engine
     }
 
-    /// Answers one admitted request.
-    ///
-    /// # Errors
-    /// [`ErrorCode::InvalidInput`] naming the field that is wrong; else those of the engine.
-    pub async fn infer(&self, _: &Admission, request: InferRequest) -> Result<InferResponse> {
-        let message = format!("{}: model \"{}\"", self.config.name, request.model);
-        Err(Error::new(ErrorCode::Unsupported, message))
+    /// What it was told.
+    pub fn config(&self) -> &ServiceConfig {
+        &self.config
+    }
+
+    /// The regions of memory that clients share with it.
+    pub fn shared_memory(&self) -> &Arc<SharedMemory> {
+        &self.shared_memory
     }
 }

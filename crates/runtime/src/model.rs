@@ -122,6 +122,7 @@ fn not_torchscript(spec: &LoadSpec, error: tch::TchError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use mar_handler::ErrorCode;
@@ -130,7 +131,8 @@ mod tests {
 
     fn open(file: &str) -> Result<TorchModel> {
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
-        TorchModel::load(&LoadSpec { file, device: Device::Cpu, intra_op_threads: 1 })
+        let options = BTreeMap::new();
+        TorchModel::load(&LoadSpec { file, device: Device::Cpu, intra_op_threads: 1, options })
     }
 
     fn floats(tensor: &Tensor) -> &[f32] {

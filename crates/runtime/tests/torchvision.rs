@@ -1,6 +1,7 @@
 //! torchvision's detectors on plain libtorch, against what torchvision itself made of them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ fn parity(file: &str) -> PathBuf {
 
 fn open(network: &str) -> Arc<dyn Model> {
     let file = parity(&format!("{network}.pt"));
-    let spec = LoadSpec { file, device: Device::Cpu, intra_op_threads: 1 };
+    let options = BTreeMap::new();
+    let spec = LoadSpec { file, device: Device::Cpu, intra_op_threads: 1, options };
     mar_runtime::Torch::start().load(&spec).unwrap()
 }
 

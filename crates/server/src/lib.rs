@@ -10,6 +10,7 @@ mod launch;
 mod logging;
 mod metrics;
 mod report;
+mod repository;
 mod rest;
 mod server;
 mod settings;

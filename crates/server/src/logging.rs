@@ -9,11 +9,11 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
-use env_logger::{Builder, Env};
+use env_logger::{Builder, Env, Logger};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
-use log::{Level, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::{Map, json};
 
 use crate::settings::LogFormat;
@@ -30,10 +30,21 @@ const PARSER: &str = "actix_http::h1::dispatcher";
 /// What is logged where `RUST_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info,actix_server=warn";
 
+/// What is logged beside that once somebody asks a running server for details: its own, as those of the
+/// libraries below it tell little of requests.
+const VERBOSE_FILTER: &str =
+    "off,mar_server=trace,mar_engine=trace,mar_oip=trace,mar_runtime=trace";
+
 /// Installs the logger, which writes to standard error, and has panics told by it too: a record like any
-/// other, with a backtrace where `RUST_BACKTRACE` asks for one.
+/// other, with a backtrace where `RUST_BACKTRACE` asks for one. How much it writes may be changed by
+/// [`log::set_max_level`] from then on.
 pub(crate) fn init(format: LogFormat) {
-    builder(format).init();
+    let logger = Adjustable { usual: usual(format).build(), verbose: verbose(format).build() };
+    let level = logger.usual.filter();
+    // The only one: there is one `main`.
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+    }
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
@@ -46,8 +57,57 @@ pub(crate) fn init(format: LogFormat) {
     }));
 }
 
-fn builder(format: LogFormat) -> Builder {
-    let mut builder = Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER));
+/// Writes what `RUST_LOG` asks for, and where the level was raised since, the server's own records up to that.
+struct Adjustable {
+    usual: Logger,
+    verbose: Logger,
+}
+
+impl Adjustable {
+    /// Who writes a record, where the level is `now`.
+    fn of(&self, metadata: &Metadata<'_>, now: LevelFilter) -> Option<&Logger> {
+        if metadata.level() > now {
+            return None;
+        }
+        if self.usual.enabled(metadata) {
+            return Some(&self.usual);
+        }
+        // What is left out although its level is usual, `RUST_LOG` does not want.
+        let raised = metadata.level() > self.usual.filter();
+        (raised && self.verbose.enabled(metadata)).then_some(&self.verbose)
+    }
+}
+
+impl Log for Adjustable {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.of(metadata, log::max_level()).is_some()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = self.of(record.metadata(), log::max_level()) {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.usual.flush();
+        self.verbose.flush();
+    }
+}
+
+/// Writes what `RUST_LOG` asks for.
+fn usual(format: LogFormat) -> Builder {
+    formatted(Builder::from_env(Env::default().default_filter_or(DEFAULT_FILTER)), format)
+}
+
+/// Writes the server's own details, in the same colours.
+fn verbose(format: LogFormat) -> Builder {
+    let mut builder = usual(format);
+    builder.parse_filters(VERBOSE_FILTER);
+    builder
+}
+
+fn formatted(mut builder: Builder, format: LogFormat) -> Builder {
     builder.format(move |out, record| {
         let told = level(record);
         let style = out.default_level_style(told);
@@ -257,7 +317,6 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::tz::{Offset, TimeZone};
-    use log::Log;
     use parking_lot::Mutex;
 
     use super::*;
@@ -399,7 +458,7 @@ mod tests {
         for (format, start) in [(LogFormat::Text, "["), (LogFormat::Json, "{\"timestamp\":\"")] {
             let written = Written::default();
             let target = env_logger::Target::Pipe(Box::new(written.clone()));
-            let logger = builder(format).target(target).build();
+            let logger = usual(format).target(target).build();
             for _ in 0..2 {
                 let record =
                     Record::builder().args(format_args!("a\nb")).level(Level::Error).build();
@@ -410,6 +469,28 @@ mod tests {
             assert_eq!(lines.len(), 2, "{written:?}");
             assert!(lines.iter().all(|line| line.starts_with(start)), "{written:?}");
             assert!(lines.iter().all(|line| line.contains("a\\nb")), "{written:?}");
+        }
+    }
+    #[test]
+    fn a_raised_level_shows_the_servers_own_details_alone() {
+        let built = |filter: &str| Builder::new().parse_filters(filter).build();
+        let logger = Adjustable { usual: built(DEFAULT_FILTER), verbose: built(VERBOSE_FILTER) };
+        let writes = |level, target: &str, now| {
+            let metadata = Metadata::builder().level(level).target(target).build();
+            logger.of(&metadata, now).is_some()
+        };
+        for (level, target, now, expected) in [
+            (Level::Info, "mar_server", LevelFilter::Info, true),
+            (Level::Debug, "mar_server::rest", LevelFilter::Info, false),
+            (Level::Debug, "mar_server::rest", LevelFilter::Debug, true),
+            (Level::Trace, "mar_engine", LevelFilter::Debug, false),
+            (Level::Trace, "mar_engine", LevelFilter::Trace, true),
+            (Level::Debug, "h2::codec", LevelFilter::Trace, false),
+            (Level::Info, "actix_server", LevelFilter::Trace, false),
+            (Level::Info, "access", LevelFilter::Warn, false),
+            (Level::Error, "mar_server", LevelFilter::Off, false),
+        ] {
+            assert_eq!(writes(level, target, now), expected, "{level} {target} {now}");
         }
     }
 }

@@ -15,7 +15,8 @@ use super::*;
 use crate::batch::BatchPolicy;
 use crate::config::{Defaults, Overrides};
 use crate::events::NoEvents;
-use crate::job::{Job, Pending};
+use crate::infer::Interface;
+use crate::job::{Job, Pending, Terms, Work};
 use crate::plan::{Layers, Machine, Plan};
 use crate::queue::QueueRules;
 use crate::samples::{KnownAnswers, VerifySamples};
@@ -152,7 +153,7 @@ impl Bench {
     }
 
     pub(super) fn with(name: &str, config: &serde_json::Value, shareable: bool) -> Self {
-        let policy = BatchPolicy { max_size: 1, max_delay: Duration::ZERO };
+        let policy = BatchPolicy::of(1, Duration::ZERO);
         let rules = QueueRules { capacity: 100, policy, idle_only: false };
         let identity = Identity {
             name: name.into(),
@@ -160,6 +161,7 @@ impl Bench {
             url: String::new(),
             archive: "".into(),
             at_startup: false,
+            network: None,
             startup_timeout: LONG,
         };
         let workshop = Workshop::open(1, Duration::from_millis(1)).unwrap();
@@ -187,7 +189,9 @@ impl Bench {
             handler: Box::new(NoHandler),
             runtime: Arc::new(runtime),
             file: "".into(),
-            model_dir: "".into(),
+            unpacked: None,
+            interface: Interface::default(),
+            network: None,
             plan: Plan::resolve(layers, machine).unwrap(),
             samples: KnownAnswers::open(VerifySamples::Off, Path::new("")).unwrap(),
             weights: Weights::default(),
@@ -228,7 +232,8 @@ impl Bench {
     pub(super) fn try_push(&self) -> Option<Pending> {
         let now = Instant::now();
         let inputs = vec![Tensor::from_vec(&[1], vec![0_u8]).unwrap()];
-        let (job, pending) = Job::new(String::new(), inputs, now, now + LONG);
+        let work = Work::of_handler(inputs, true);
+        let (job, pending) = Job::new(String::new(), work, Terms::plain(now, now + LONG));
         self.version.reserve().unwrap().ok()?.push(job);
         Some(pending)
     }

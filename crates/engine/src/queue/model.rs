@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
-use crate::job::Pending;
+use crate::job::{Pending, Terms, Work};
 
 const CAPACITY: usize = 5;
 const MAX_SIZE: usize = 3;
@@ -80,7 +80,7 @@ struct Both {
 impl Both {
     fn new(delayed: bool) -> Self {
         let max_delay = if delayed { Duration::from_hours(9) } else { Duration::ZERO };
-        let policy = BatchPolicy { max_size: MAX_SIZE, max_delay };
+        let policy = BatchPolicy::of(MAX_SIZE, max_delay);
         let queue = JobQueue::new(QueueRules { capacity: CAPACITY, policy, idle_only: false });
         Self {
             queue,
@@ -142,7 +142,9 @@ impl Both {
                 let arrived = self.start + Duration::from_millis(number as u64);
                 let inputs = vec![Tensor::from_vec(&[shape], vec![0_u8; shape]).unwrap()];
                 let deadline = Instant::now() + Duration::from_hours(1);
-                let (job, pending) = Job::new(number.to_string(), inputs, arrived, deadline);
+                let terms = Terms::plain(arrived, deadline);
+                let work = Work::of_handler(inputs, true);
+                let (job, pending) = Job::new(number.to_string(), work, terms);
                 let place = if self.workers == 0 { Place::Answered } else { Place::Waits };
                 self.asked[number] = Some(Asked { shape, place, pending: Some(pending) });
                 slot.push(job);

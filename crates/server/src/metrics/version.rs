@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mar_engine::{Outcome, Timing, VersionEvents};
+use mar_engine::{BatchTiming, Outcome, Timing, VersionEvents};
 use parking_lot::Mutex;
 
 use super::count::{Counter, Gauge, Histogram};
@@ -113,9 +113,9 @@ impl VersionEvents for Version {
         }
     }
 
-    fn batch(&self, size: usize, took: Duration) {
-        self.batch_size.observe(size as u64);
-        self.model.handler_time.set(millis(took));
+    fn batch(&self, _rows: usize, timing: &BatchTiming) {
+        self.batch_size.observe(timing.requests as u64);
+        self.model.handler_time.set(millis(timing.total()));
     }
 
     fn worker_loaded(&self, worker: &str, took: Duration) {
@@ -141,12 +141,21 @@ mod tests {
 
     use super::*;
 
+    const BATCH: BatchTiming = BatchTiming {
+        requests: 4,
+        input: Duration::from_millis(1),
+        inference: Duration::from_millis(18),
+        output: Duration::from_millis(1),
+    };
+
     const TIMING: Timing = Timing {
         preprocess: Duration::from_millis(3),
         queue: Duration::from_millis(10),
         inference: Duration::from_millis(20),
         postprocess: Duration::from_millis(5),
         total: Duration::from_millis(40),
+        rows: 1,
+        batch: BATCH,
     };
 
     fn version() -> (Arc<Host>, Version) {
@@ -189,7 +198,7 @@ mod tests {
     #[test]
     fn an_answer_sets_torchserves_times() {
         let (host, version) = version();
-        version.batch(4, Duration::from_millis(20));
+        version.batch(4, &BATCH);
         version.finished(true, Outcome::Answered, &TIMING);
         let near = |gauge: &Gauge, expected: f64| (gauge.get().unwrap() - expected).abs() < 1e-9;
         assert!(near(&host.queue_time, 10.0));

@@ -176,7 +176,7 @@ fn set_headers(
 
 /// Where a prediction's time went, in milliseconds.
 fn server_timing(timing: &Timing) -> String {
-    let Timing { preprocess, queue, inference, postprocess, total } = *timing;
+    let Timing { preprocess, queue, inference, postprocess, total, .. } = *timing;
     let stages = [
         ("queue", queue),
         ("preprocess", preprocess),
@@ -261,6 +261,7 @@ mod tests {
             inference: Duration::from_secs(1),
             postprocess: Duration::ZERO,
             total: Duration::from_nanos(1_021_500_700),
+            ..Timing::default()
         };
         let mut headers = HeaderMap::new();
         set_headers(&mut headers, "id", None, Some(&timing));

@@ -4,6 +4,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use mar_engine::{Engine, ModelVersion, VersionState, WorkerState};
+use mar_oip::{Readiness, Unready};
 use serde::Serialize;
 
 use super::{error, json};
@@ -45,7 +46,7 @@ pub(super) fn live() -> HttpResponse {
 }
 
 #[derive(Debug, Serialize)]
-struct Readiness {
+struct Ready {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -53,38 +54,17 @@ struct Readiness {
     models: Vec<Unready>,
 }
 
-#[derive(Debug, Serialize)]
-struct Unready {
-    model: String,
-    version: String,
-    reason: String,
-}
-
 /// `ready` while every version that should serve has a worker that does; else 503 with those that do
 /// not, and why.
 pub(super) fn ready(engine: &Engine) -> HttpResponse {
-    let reason = if engine.is_draining() {
-        Some("the server is shutting down")
-    } else if engine.lost_device().is_some() {
-        Some("a device is lost; the server has to start anew")
+    let readiness = Readiness::of(engine);
+    let (code, status) = if readiness.is_ready() {
+        (StatusCode::OK, "ready")
     } else {
-        None
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    let versions = engine.models().into_iter().flat_map(|(_, model)| model.versions);
-    let models: Vec<Unready> = versions
-        .filter(|version| should_serve(version))
-        .filter_map(|version| {
-            let reason = hindrance(&version.state(), &worker_states(&version))?;
-            let (model, version) = (version.name().to_owned(), version.version().to_owned());
-            Some(Unready { model, version, reason })
-        })
-        .collect();
-    if reason.is_none() && models.is_empty() {
-        json::response(StatusCode::OK, &Readiness { status: "ready", reason, models })
-    } else {
-        let readiness = Readiness { status: "not ready", reason, models };
-        json::response(StatusCode::SERVICE_UNAVAILABLE, &readiness)
-    }
+    let Readiness { reason, models } = readiness;
+    json::response(code, &Ready { status, reason, models })
 }
 
 #[derive(Debug, Serialize)]
@@ -103,62 +83,6 @@ pub(super) fn model_ready(engine: &Engine, name: &str) -> HttpResponse {
     }
 }
 
-/// Whether a version is meant to answer: not one that is being unloaded.
-fn should_serve(version: &ModelVersion) -> bool {
-    let (min_workers, _) = version.worker_limits();
-    match version.state() {
-        VersionState::Draining | VersionState::Unloaded => false,
-        VersionState::Loading | VersionState::Failed(_) => true,
-        // One that was registered without workers, or scaled down to none, is not meant to.
-        VersionState::Ready => min_workers > 0,
-    }
-}
-
 fn worker_states(version: &ModelVersion) -> Vec<WorkerState> {
     version.workers().into_iter().map(|worker| worker.state).collect()
-}
-
-/// Why a version in this state, with these workers, does not serve; `None` where it does.
-fn hindrance(state: &VersionState, workers: &[WorkerState]) -> Option<String> {
-    match state {
-        VersionState::Loading => Some("it is being loaded".to_owned()),
-        VersionState::Failed(reason) => Some(format!("it did not load: {reason}")),
-        _ if workers.contains(&WorkerState::Ready) => None,
-        _ if workers.is_empty() => Some("it has no workers".to_owned()),
-        _ => Some(workers.iter().copied().map(told).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-fn told(worker: WorkerState) -> String {
-    match worker {
-        WorkerState::Starting => "a worker is loading its model".to_owned(),
-        WorkerState::BackingOff(failures) => {
-            format!(
-                "a worker went down {failures} times in a row and waits before it loads its model again"
-            )
-        }
-        WorkerState::Failed => "a worker was given up; scale the model to start others".to_owned(),
-        WorkerState::Ready => "a worker is ready".to_owned(),
-        WorkerState::Stopped => "a worker has stopped".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_worker_that_is_ready_is_enough_and_anything_less_has_a_reason() {
-        use WorkerState::{BackingOff, Ready, Starting, Stopped};
-        let ready = |workers: &[WorkerState]| hindrance(&VersionState::Ready, workers);
-        assert_eq!(ready(&[BackingOff(3), Ready]), None);
-        assert_eq!(ready(&[]).unwrap(), "it has no workers");
-        let reason = ready(&[Starting, BackingOff(3), Stopped]).unwrap();
-        for words in ["is loading its model", "went down 3 times", "has stopped"] {
-            assert!(reason.contains(words), "{reason}");
-        }
-        assert_eq!(hindrance(&VersionState::Loading, &[]).unwrap(), "it is being loaded");
-        let failed = VersionState::Failed("the weights are broken".into());
-        assert_eq!(hindrance(&failed, &[]).unwrap(), "it did not load: the weights are broken");
-    }
 }

@@ -92,7 +92,7 @@ fn in_store(file: &str, store: &Path) -> Result<PathBuf> {
 }
 
 /// Every archive of the store: folders, `.mar`, `.model` and `.tar.gz`, hidden ones left out.
-fn everything(store: &Path) -> Result<Vec<ModelSource>> {
+pub(crate) fn everything(store: &Path) -> Result<Vec<ModelSource>> {
     let entries = std::fs::read_dir(store)
         .with_context(|| format!("cannot read the model store {}", store.display()))?;
     let mut paths = Vec::new();

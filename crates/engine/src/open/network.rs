@@ -1,0 +1,212 @@
+//! From a network without an archive to what a version is made of.
+
+use std::sync::Arc;
+
+use mar_handler::{
+    Context, DType, Device, Error, ErrorCode, Handler, Request, Response, Result, Side, Signature,
+    Tensor,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Opener, machine};
+use crate::config::{EngineConfig, Overrides};
+use crate::engine::LoadRequest;
+use crate::infer::Interface;
+use crate::network::{Instances, Network};
+use crate::plan::{Layers, Machine, Plan};
+use crate::samples::{KnownAnswers, VerifySamples};
+use crate::version::{Loaded, ModelVersion};
+use crate::weights::Weights;
+
+/// The handler that turns requests into a network's tensors, where there is one of that name.
+const HANDLER: &str = "tensor";
+
+impl Opener {
+    pub(super) fn open_network(
+        &self,
+        network: &Arc<Network>,
+        version: &ModelVersion,
+        request: &LoadRequest,
+        config: &EngineConfig,
+    ) -> Result<Loaded> {
+        network.check()?;
+        let file = network.file.clone();
+        let runtime = self.runtime(&file.to_string_lossy())?;
+        let machine = machine(config, runtime.as_ref());
+        let mut plan = network.plan(version, request, config, machine)?;
+        if let Some((min, max)) = request.workers {
+            (plan.min_workers, plan.max_workers) = (min, max);
+        }
+        let interface = Interface::of_network(network, runtime.signature(&file)?)?;
+        for warmup in &network.warmup {
+            let fits = interface.rows(&warmup.inputs);
+            fits.map_err(|error| {
+                Error::invalid_model(format!("warm-up \"{}\": {error}", warmup.name))
+            })?;
+        }
+        let handler = self.handler_of(version, request, &interface);
+        Ok(Loaded {
+            handler,
+            runtime,
+            file,
+            unpacked: None,
+            plan,
+            interface,
+            network: Some(Arc::clone(network)),
+            samples: KnownAnswers::open(VerifySamples::Off, &request.archive)?,
+            weights: Weights::default(),
+        })
+    }
+
+    /// The handler of tensors, told what the network takes; else one that refuses every request.
+    fn handler_of(
+        &self,
+        version: &ModelVersion,
+        request: &LoadRequest,
+        interface: &Interface,
+    ) -> Box<dyn Handler> {
+        let made = || {
+            let registration = self.handlers.iter().find(|known| known.name() == HANDLER)?;
+            let section = section(&interface.signature, interface.batched)?;
+            let context = Context {
+                model_name: version.name().to_owned(),
+                model_version: version.version().to_owned(),
+                model_dir: request.archive.clone(),
+                config: Map::from_iter([("handler".to_owned(), section)]),
+                manifest: Map::new(),
+            };
+            let told = |error: &Error| log::info!("{}: no handler: {error}", version.name());
+            registration.initialize(&context).inspect_err(told).ok()
+        };
+        made().unwrap_or_else(|| Box::new(TensorsAlone))
+    }
+}
+
+/// What the handler of tensors is to know, where all of it is known.
+fn section(signature: &Signature, batched: bool) -> Option<Value> {
+    let own = usize::from(batched);
+    let side = |side: &Side| side.map_or(json!(-1), |side| json!(side));
+    let mut inputs = Vec::new();
+    for input in signature.inputs.as_ref()? {
+        let dtype = input.dtype.filter(|dtype| *dtype != DType::Bytes)?;
+        let shape = input.shape.as_ref()?.iter().skip(own).map(side).collect::<Vec<_>>();
+        inputs.push(json!({ "name": input.name, "dtype": dtype.name(), "shape": shape }));
+    }
+    let mut section = json!({ "inputs": inputs });
+    if let Some(outputs) = &signature.outputs {
+        section["outputs"] = outputs.iter().map(|output| output.name.as_str()).collect();
+    }
+    Some(section)
+}
+
+impl Network {
+    /// What no network can be served with.
+    fn check(&self) -> Result<()> {
+        let scheduling = &self.scheduling;
+        let levels = scheduling.priority_levels;
+        let wrong = |message: String| Err(Error::invalid_model(message));
+        if levels > 0 && !(1..=levels).contains(&scheduling.default_priority) {
+            return wrong(format!(
+                "default_priority_level is {}; give one of the {levels} levels, from 1",
+                scheduling.default_priority
+            ));
+        }
+        if let Some(level) = scheduling.policies.keys().find(|level| !(1..=levels).contains(*level))
+        {
+            return wrong(format!(
+                "priority_queue_policy names level {level}, and there are {levels}, numbered from 1"
+            ));
+        }
+        let most = self.max_batch_size;
+        let sizes = &scheduling.preferred_batch_sizes;
+        if let Some(size) = sizes.iter().find(|size| **size == 0 || **size > most) {
+            return wrong(format!(
+                "preferred_batch_size {size} is not from 1 to max_batch_size {most}"
+            ));
+        }
+        if let Some(none) = self.instances.iter().find(|of| of.count == 0 || of.devices.is_empty())
+        {
+            return wrong(format!(
+                "instance_group has {} instances on {} devices; give at least one of each",
+                none.count,
+                none.devices.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// What it is served with.
+    fn plan(
+        &self,
+        version: &ModelVersion,
+        request: &LoadRequest,
+        config: &EngineConfig,
+        machine: Machine,
+    ) -> Result<Plan> {
+        let none = Overrides::default();
+        let layers = Layers {
+            overrides: &request.overrides,
+            archive: &Map::new(),
+            listed: &none,
+            defaults: &config.defaults,
+            at_startup: version.loaded_at_startup(),
+        };
+        let mut plan = Plan::resolve(layers, machine)?;
+        if !self.instances.is_empty() {
+            plan.devices = self.places(machine)?;
+        }
+        if request.overrides.min_workers.is_none() {
+            (plan.min_workers, plan.max_workers) = (plan.devices.len(), plan.devices.len());
+        }
+        let scheduling = &self.scheduling;
+        plan.batch_size = self.max_batch_size.max(1);
+        plan.max_batch_delay = scheduling.max_delay;
+        plan.preferred_batch_sizes.clone_from(&scheduling.preferred_batch_sizes);
+        let bounds: Option<Vec<usize>> = (1..=scheduling.priority_levels.max(1))
+            .map(|level| scheduling.policies.get(&level).unwrap_or(&scheduling.policy).max_size)
+            .collect();
+        // Queues that have bounds of their own are bounded by those.
+        let sum = bounds.map_or(0, |bounds| bounds.into_iter().fold(0, usize::saturating_add));
+        plan.job_queue_size = plan.job_queue_size.max(sum);
+        Ok(plan)
+    }
+
+    /// A device for each worker.
+    fn places(&self, machine: Machine) -> Result<Vec<Device>> {
+        let mut places = Vec::new();
+        for Instances { count, devices } in &self.instances {
+            for device in devices {
+                match device {
+                    Device::Cuda(index) if *index >= machine.cuda_devices => {
+                        return Err(Error::invalid_model(format!(
+                            "instance_group names {device}, and {} finds {} CUDA devices, numbered from 0",
+                            machine.runtime, machine.cuda_devices
+                        )));
+                    }
+                    _ => places.extend(std::iter::repeat_n(*device, *count)),
+                }
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// Stands where no handler can make the network's tensors.
+struct TensorsAlone;
+
+impl Handler for TensorsAlone {
+    fn initialize(_: &Context) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn preprocess(&self, _: &Request) -> Result<Vec<Tensor>> {
+        Err(Error::new(
+            ErrorCode::Unsupported,
+            "this model takes tensors alone, since nobody says the type and shape of each, or they are strings; send them to /v2/models, or declare them in config.pbtxt",
+        ))
+    }
+
+    fn postprocess(&self, _: Vec<Tensor>, _: &Request) -> Result<Response> {
+        Err(Error::new(ErrorCode::Unsupported, "this model takes tensors alone"))
+    }
+}

@@ -8,6 +8,7 @@ use mar_engine::{Admission, ModelVersion, Result, TensorRequest};
 use super::outputs::{self, Wanted, check_size};
 use super::{apart, inputs, of_tensor};
 use crate::parameters::whole;
+use crate::triton::{to_client, to_network};
 use crate::{InferRequest, InferResponse, InputTensor, Parameters, Service};
 
 /// Answers it.
@@ -31,9 +32,13 @@ pub(super) async fn infer(
         };
         inputs.into_iter().map(tensor).collect::<Result<Vec<_>>>()
     };
+    let mut inputs = apart(shared, tensors).await?;
+    if let Some(network) = version.network() {
+        inputs = to_network(network, inputs)?;
+    }
     let asked = TensorRequest {
         id: request.request_id,
-        inputs: apart(shared, tensors).await?,
+        inputs,
         priority,
         timeout: timeout.map(Duration::from_micros),
     };
@@ -41,8 +46,14 @@ pub(super) async fn infer(
     let named = request.version.is_some_and(|version| !version.is_empty());
     let number = named.then(|| version.version());
     let answer = service.engine().infer(admission, version.name(), number, asked).await?;
-    let outputs = outputs::named(interface.signature.outputs.as_deref(), answer.outputs);
-    let labels = |_: usize| None;
+    let mut outputs = outputs::named(interface.signature.outputs.as_deref(), answer.outputs);
+    if let Some(network) = version.network() {
+        outputs = to_client(network, outputs)?;
+    }
+    let labels = |place: usize| {
+        let name = &interface.signature.outputs.as_ref()?.get(place)?.name;
+        version.network()?.labels.get(name).cloned()
+    };
     let chosen = wanted.chosen(outputs, labels)?;
     let memory = Arc::clone(service.shared_memory());
     let outputs =

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::layout::is_model;
 use super::model::Model;
+use crate::Repository;
 
 /// The version shown for a model of which none could be read.
 const UNKNOWN_VERSION: &str = "unknown";
@@ -40,17 +41,12 @@ impl Repositories {
     }
 
     /// The models that lie there, loaded or not.
-    pub fn names(&self) -> Vec<String> {
+    fn found(&self) -> Vec<String> {
         let entries = self.folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
         let models = entries.flatten().flatten().filter(|entry| is_model(&entry.path()));
         let names: BTreeSet<String> =
             models.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.into_iter().filter(|name| !name.starts_with('.')).collect()
-    }
-
-    /// Whether a model of this name lies there.
-    pub fn has(&self, name: &str) -> bool {
-        !self.places(name).is_empty()
     }
 
     /// Where a model lies.
@@ -75,16 +71,6 @@ impl Repositories {
                 format!("no model \"{name}\" lies in a model repository"),
             )),
         }
-    }
-
-    /// The configuration that a model was loaded with, whole.
-    pub fn configuration(&self, name: &str) -> Option<ModelConfig> {
-        self.known.lock().get(name)?.configuration.clone()
-    }
-
-    /// Why a model did not load, if it did not the last time.
-    pub fn failure(&self, name: &str) -> Option<String> {
-        self.known.lock().get(name)?.failure.clone()
     }
 
     /// Loads a model at the server's start, under its own name or another. What cannot be served is
@@ -132,21 +118,9 @@ impl Repositories {
         Ok(versions)
     }
 
-    /// Loads a model, anew where it is loaded: each version takes the place of the one of its number once it
-    /// serves, and those that are not wanted any more go. Blocks.
-    ///
-    /// # Errors
-    /// Why it cannot be read or does not serve; what was served before goes on being served.
-    pub fn load(&self, engine: &Engine, name: &str, configuration: Option<&str>) -> Result<()> {
-        let loaded = self.try_load(engine, name, configuration);
-        if let Err(error) = &loaded {
-            self.known.lock().entry(name.to_owned()).or_default().failure =
-                Some(error.message().to_owned());
-        }
-        loaded
-    }
-
-    fn try_load(&self, engine: &Engine, name: &str, configuration: Option<&str>) -> Result<()> {
+    /// Each version takes the place of the one of its number once it serves, and those that are not wanted any
+    /// more go. Where one does not load, what was served before goes on being served.
+    fn load_anew(&self, engine: &Engine, name: &str, configuration: Option<&str>) -> Result<()> {
         let folder = self.place(name)?;
         let configuration = configuration.map(str::to_owned);
         let model = Model::read(&folder, configuration, &|file| engine.look_into(file))?;
@@ -183,6 +157,33 @@ impl Repositories {
     fn remember(&self, name: &str, configuration: Option<ModelConfig>, failure: Option<&str>) {
         let failure = failure.map(str::to_owned);
         self.known.lock().insert(name.to_owned(), Known { configuration, failure });
+    }
+}
+
+impl Repository for Repositories {
+    fn names(&self) -> Vec<String> {
+        self.found()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        !self.places(name).is_empty()
+    }
+
+    fn load(&self, engine: &Engine, name: &str, configuration: Option<&str>) -> Result<()> {
+        let loaded = self.load_anew(engine, name, configuration);
+        if let Err(error) = &loaded {
+            let failure = Some(error.message().to_owned());
+            self.known.lock().entry(name.to_owned()).or_default().failure = failure;
+        }
+        loaded
+    }
+
+    fn failure(&self, name: &str) -> Option<String> {
+        self.known.lock().get(name)?.failure.clone()
+    }
+
+    fn configuration(&self, name: &str) -> Option<ModelConfig> {
+        self.known.lock().get(name)?.configuration.clone()
     }
 }
 

@@ -386,7 +386,7 @@ fn labels_are_lines_of_a_file_within_the_model() {
     };
     let repository = Repository::new(&output("labels.txt")).file("labels.txt", "a cat\r\na dog\n");
     let (network, _) = repository.network(&NetworkFile::default()).unwrap();
-    assert_eq!(network.labels["y"], ["a cat", "a dog"]);
+    assert_eq!(network.labels["y"][..], ["a cat", "a dog"]);
     for file in ["none.txt", "../m/labels.txt", "/etc/hostname"] {
         let error = Repository::new(&output(file)).refusal();
         assert!(error.contains("label_filename of output \"y\""), "{error}");

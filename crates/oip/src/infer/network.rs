@@ -32,13 +32,14 @@ pub(super) async fn infer(
         };
         inputs.into_iter().map(tensor).collect::<Result<Vec<_>>>()
     };
-    let mut inputs = apart(shared, tensors).await?;
-    if let Some(network) = version.network() {
-        inputs = to_network(network, inputs)?;
+    let mut tensors = apart(shared, tensors).await?;
+    let network = version.network();
+    if let Some(network) = network {
+        tensors = to_network(network, tensors)?;
     }
     let asked = TensorRequest {
         id: request.request_id,
-        inputs,
+        inputs: tensors,
         priority,
         timeout: timeout.map(Duration::from_micros),
     };
@@ -46,14 +47,12 @@ pub(super) async fn infer(
     let named = request.version.is_some_and(|version| !version.is_empty());
     let number = named.then(|| version.version());
     let answer = service.engine().infer(admission, version.name(), number, asked).await?;
-    let mut outputs = outputs::named(interface.signature.outputs.as_deref(), answer.outputs);
-    if let Some(network) = version.network() {
-        outputs = to_client(network, outputs)?;
-    }
-    let labels = |place: usize| {
-        let name = &interface.signature.outputs.as_ref()?.get(place)?.name;
-        version.network()?.labels.get(name).cloned()
+    let outputs = match network {
+        Some(network) => to_client(network, answer.outputs)?,
+        None => answer.outputs,
     };
+    let outputs = outputs::named(interface.signature.outputs.as_deref(), outputs);
+    let labels = |name: &str| network?.labels.get(name).cloned();
     let chosen = wanted.chosen(outputs, labels)?;
     let memory = Arc::clone(service.shared_memory());
     let outputs =

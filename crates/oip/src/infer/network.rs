@@ -72,7 +72,7 @@ pub(super) async fn infer(
 /// tells, which are of the one output that it reads.
 fn labels(version: &ModelVersion, output: &str) -> Option<Arc<[String]>> {
     if let Some(network) = version.network() {
-        return network.labels.get(output).map(|labels| labels.as_slice().into());
+        return network.labels.get(output).cloned();
     }
     let outputs = version.interface()?.signature.outputs?;
     let first = outputs.first().is_some_and(|first| first.name == output);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use mar_engine::{DType, Error, Interface, Result};
 
-use super::elements;
+use super::elements::{self, Strings};
 use super::reader::Reader;
 use crate::parameters::{text, whole};
 use crate::quoted::Quoted;
@@ -198,9 +198,10 @@ fn finished(
     }
     let data = match (data, size) {
         (Some(range), _) => {
-            let encoded = text(&parameters, "content_type").map_err(of)? == Some("base64");
+            let base64 = text(&parameters, "content_type").map_err(of)? == Some("base64");
+            let written = if base64 { Strings::Base64 } else { Strings::Plain };
             let count = elements::count(&name, &shape)?;
-            Some(elements::bytes(reader.slice(range), dtype, count, encoded).map_err(of)?)
+            Some(elements::bytes(reader.slice(range), dtype, count, written).map_err(of)?)
         }
         (None, Some(size)) => Some(next(behind, size).map_err(of)?),
         (None, None) => None,

@@ -22,8 +22,8 @@ pub use repository::{ModelIndex, Repository, take_out};
 pub use service::{Service, ServiceConfig};
 pub use settings::{LogChanges, LogSettings, TraceSettings, TraceValue};
 pub use statistics::{
-    BatchStatistics, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics, Statistics,
-    Tally,
+    BatchStatistics, Failures, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics,
+    Statistics, Tally,
 };
 pub use types::{
     InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, Parameters, RequestedOutput,

@@ -61,8 +61,8 @@ impl Service {
 }
 
 /// Whether a version came with a handler, which is a model of its own to the protocol's clients.
-pub(crate) fn has_handler(_: &ModelVersion) -> bool {
-    true
+pub(crate) fn has_handler(version: &ModelVersion) -> bool {
+    version.network().is_none()
 }
 
 /// A version without the `.0` at its end.

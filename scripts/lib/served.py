@@ -90,10 +90,13 @@ class Server:
         else:
             status = self.process.wait()
             raise RuntimeError(f"marserve ended with {status}:\n{self.log.read_text()[-3000:]}")
-        find = lambda words: next(line.split()[-1] for line in self.said if line.startswith(words))
-        self.inference = find("predictions on")
-        self.management = find("management on")
-        self.metrics = find("metrics on")
+        self.inference = self.find("predictions on")
+        self.management = self.find("management on")
+        self.metrics = self.find("metrics on")
+
+    def find(self, words):
+        """The address at the end of the line that starts with these words."""
+        return next(line.split()[-1] for line in self.said if line.startswith(words))
 
     def __enter__(self):
         return self

@@ -1,5 +1,7 @@
 //! Registers, scales and unloads models, answers requests, and ends in good order.
 
+mod outside;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use crate::registry::{ModelEntry, Registry};
 use crate::version::{Identity, ModelVersion, VersionState};
 use crate::work_dir::WorkDir;
 use crate::workshop::Workshop;
+pub use outside::NetworkFile;
 
 /// The version shown for an archive whose manifest could not be read.
 const UNKNOWN_VERSION: &str = "unknown";

@@ -32,7 +32,7 @@ mod workshop;
 pub use check::{CheckRequest, Checked, check};
 pub use config::{Defaults, EngineConfig, Overrides};
 pub use crew::Scaling;
-pub use engine::{Admission, Answered, Engine, LoadRequest, Registered};
+pub use engine::{Admission, Answered, Engine, LoadRequest, NetworkFile, Registered};
 pub use events::{BatchTiming, Events, Failure, NoEvents, Outcome, Timing, VersionEvents};
 pub use infer::{Interface, TensorAnswer, TensorRequest};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
@@ -47,6 +47,6 @@ pub use version::{ModelVersion, VersionState};
 
 // The contract's types that a protocol adapter meets, so that it needs no arrow of its own to them.
 pub use mar_handler::{
-    DType, Device, Error, ErrorCode, Header, Part, Registration, Request, Response, Result,
-    Runtime, Side, Signature, Tensor, TensorSpec,
+    DType, Device, Element, Error, ErrorCode, Header, Part, Registration, Request, Response,
+    Result, Runtime, Side, Signature, Tensor, TensorSpec,
 };

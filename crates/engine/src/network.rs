@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mar_handler::{Device, Signature, Tensor};
+use mar_handler::{Device, Side, Signature, Tensor};
 
 /// A network and how it is to be served.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,12 @@ pub struct Network {
     /// What is declared of its inputs and outputs, in the order in which it takes and gives them; it goes
     /// before what the file says. Where `max_batch_size` is above 0, the first side of each is the batch's.
     pub signature: Signature,
+    /// The inputs and outputs that the network itself has with other sides than its clients: by name, the
+    /// network's own sides, without the batch's. `signature` says the clients', tensors that go through
+    /// [`Engine::infer`](crate::Engine::infer) have the network's.
+    pub reshaped: BTreeMap<String, Vec<Side>>,
+    /// What the places of an output mean, by the output's name: for clients that ask for the likeliest.
+    pub labels: BTreeMap<String, Vec<String>>,
     /// Rows of a batch at most; 0 where the first side is no batch's.
     pub max_batch_size: usize,
     /// How requests are put together.

@@ -172,7 +172,7 @@ impl Opener {
         })
     }
 
-    fn runtime(&self, weights: &str) -> Result<Arc<dyn Runtime>> {
+    pub(crate) fn runtime(&self, weights: &str) -> Result<Arc<dyn Runtime>> {
         let extension = Path::new(weights).extension().unwrap_or_default().to_string_lossy();
         let opens = |runtime: &&Arc<dyn Runtime>| {
             runtime.extensions().iter().any(|known| known.eq_ignore_ascii_case(&extension))

@@ -5,22 +5,34 @@
 //! elements is read and written here too, since whoever sends JSON means the same tensor.
 #![warn(missing_docs)]
 
+mod buffer;
 mod config;
+mod datatype;
+mod infer;
+mod json;
 mod metadata;
 mod names;
+mod parameters;
+mod quoted;
 mod readiness;
 mod repository;
 mod service;
 mod settings;
+mod shared_memory;
 mod statistics;
+pub mod triton;
 mod types;
 
+pub use buffer::AlignedBuffer;
+pub use datatype::{datatype, dtype};
+pub use json::{BinaryOutputs, Encoded, decode, decode_raw, encode};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
-pub use names::{HANDLER, Named};
+pub use names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named};
 pub use readiness::{Readiness, Unready};
 pub use repository::{ModelIndex, Repository, take_out};
 pub use service::{Service, ServiceConfig};
 pub use settings::{LogChanges, LogSettings, TraceSettings, TraceValue};
+pub use shared_memory::{RegionStatus, SharedMemory};
 pub use statistics::{
     BatchStatistics, Failures, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics,
     Statistics, Tally,

@@ -6,9 +6,17 @@ use std::sync::Arc;
 use mar_engine::{Error, ErrorCode, ModelVersion, Result};
 
 use crate::Service;
+use crate::quoted::Quoted;
 
 /// What stands behind a model's name where its handler is meant, rather than its network.
 pub const HANDLER: &str = "@handler";
+/// The input of every handler: encoded inputs, each an element of its own.
+pub const HANDLER_INPUT: &str = "data";
+/// The output of every handler: the body of each response.
+pub const HANDLER_OUTPUT: &str = "output";
+
+/// Longer names are nobody's, and are not looked for.
+const LONGEST: usize = 1024;
 
 /// What a client's name and version stand for.
 #[derive(Clone, Debug)]
@@ -26,6 +34,10 @@ impl Service {
     /// # Errors
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Named> {
+        if name.len().max(version.map_or(0, str::len)) > LONGEST {
+            let message = format!("no model {}: the name is too long", Quoted(name));
+            return Err(Error::new(ErrorCode::ModelNotFound, message));
+        }
         let (model, handler) = self.split(name);
         let Some(asked) = version.filter(|version| !version.is_empty()) else {
             return self.named(model, None, handler);

@@ -1,11 +1,12 @@
 //! What clients ask of a server, and its answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use mar_engine::{Admission, Engine, Error, ErrorCode, Result};
+use mar_engine::Engine;
 
 use crate::repository::Unloaded;
-use crate::{Figures, InferRequest, InferResponse, Repository};
+use crate::{Figures, Repository, SharedMemory};
 
 /// What a service can be told.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct ServiceConfig {
     pub repositories: Vec<Arc<dyn Repository>>,
     /// Who counts; nothing is counted where nobody does.
     pub figures: Option<Arc<dyn Figures>>,
+    /// Where objects of shared memory lie; `None` where clients may not share memory.
+    pub shared_memory: Option<PathBuf>,
 }
 
 /// The protocol over one engine.
@@ -28,12 +31,14 @@ pub struct Service {
     engine: Arc<Engine>,
     config: ServiceConfig,
     pub(crate) unloaded: Unloaded,
+    shared_memory: Arc<SharedMemory>,
 }
 
 impl Service {
     /// A service over this engine.
     pub fn new(engine: Arc<Engine>, config: ServiceConfig) -> Self {
-        Self { engine, config, unloaded: Unloaded::default() }
+        let shared_memory = Arc::new(SharedMemory::new(config.shared_memory.clone()));
+        Self { engine, config, unloaded: Unloaded::default(), shared_memory }
     }
 
     /// The engine behind it.
@@ -41,16 +46,13 @@ impl Service {
         &self.engine
     }
 
-    pub(crate) fn config(&self) -> &ServiceConfig {
+    /// What it was told.
+    pub fn config(&self) -> &ServiceConfig {
         &self.config
     }
 
-    /// Answers one admitted request.
-    ///
-    /// # Errors
-    /// [`ErrorCode::InvalidInput`] naming the field that is wrong; else those of the engine.
-    pub async fn infer(&self, _: &Admission, request: InferRequest) -> Result<InferResponse> {
-        let message = format!("{}: model \"{}\"", self.config.name, request.model);
-        Err(Error::new(ErrorCode::Unsupported, message))
+    /// The regions of memory that clients share with it.
+    pub fn shared_memory(&self) -> &Arc<SharedMemory> {
+        &self.shared_memory
     }
 }

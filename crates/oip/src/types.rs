@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mar_engine::{DType, Header, Tensor};
+use mar_engine::{DType, Header, Tensor, Timing};
 
 /// A value beside a request, an input or an output.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +83,8 @@ pub struct InferResponse {
     pub parameters: Parameters,
     /// The outputs, in the order in which they were asked for.
     pub outputs: Vec<OutputTensor>,
+    /// The time it took, stage by stage.
+    pub timing: Timing,
 }
 
 /// One output.

@@ -8,6 +8,7 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
+use mar_oip::{Service, ServiceConfig};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
@@ -66,10 +67,12 @@ impl Server {
         let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
+        let oip = Arc::new(Service::new(Arc::clone(&engine), service_config(settings)));
         let mut listeners = Vec::new();
         for (site, socket) in open {
             let shared = Shared {
                 engine: Arc::clone(&engine),
+                oip: Arc::clone(&oip),
                 settings: Arc::clone(&shared_settings),
                 keyring: Arc::clone(&keyring),
                 surfaces: site.surfaces.clone(),
@@ -176,5 +179,15 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
         if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
+    }
+}
+
+/// What the Open Inference Protocol is told of this server.
+fn service_config(settings: &Settings) -> ServiceConfig {
+    ServiceConfig {
+        name: "marserve".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
+        ..ServiceConfig::default()
     }
 }

@@ -8,7 +8,7 @@ use mar_engine::{
 use serde::Serialize;
 
 use crate::names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named, has_handler};
-use crate::{Service, datatype, readiness};
+use crate::{Service, readiness};
 
 /// What is there beyond the protocol's core, by the names that clients look for.
 const EXTENSIONS: [&str; 10] = [
@@ -135,7 +135,7 @@ fn of_network(
 fn of_handler(name: String, model: &str, versions: Vec<String>) -> ModelMetadata {
     let tensor = |name: &str| TensorMetadata {
         name: name.to_owned(),
-        datatype: datatype(DType::Bytes),
+        datatype: DType::Bytes.datatype(),
         shape: vec![-1, 1],
     };
     ModelMetadata {
@@ -154,7 +154,7 @@ fn known(specs: &[TensorSpec]) -> Option<Vec<TensorMetadata>> {
     let known = |spec: &TensorSpec| {
         Some(TensorMetadata {
             name: spec.name.clone(),
-            datatype: datatype(spec.dtype?),
+            datatype: spec.dtype?.datatype(),
             shape: spec.shape.as_deref()?.iter().copied().map(side).collect(),
         })
     };

@@ -9,6 +9,7 @@ mod fetch;
 mod launch;
 mod logging;
 mod metrics;
+mod oip;
 mod report;
 mod repository;
 mod rest;

@@ -23,7 +23,7 @@ pub(crate) fn service(
         explicit_control: settings.access.model_api,
         repositories: vec![Arc::new(Archives::new(settings, Arc::clone(snapshots)))],
         figures: Some(Arc::<Metrics>::clone(metrics)),
-        ..ServiceConfig::default()
+        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
     };
     Service::new(Arc::clone(engine), config)
 }

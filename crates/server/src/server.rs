@@ -8,7 +8,6 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
-use mar_oip::{Service, ServiceConfig};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
@@ -18,7 +17,7 @@ use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
 use crate::settings::Settings;
 use crate::settings::snapshot::Kind;
 use crate::snapshots::Snapshots;
-use crate::{fetch, startup, tls};
+use crate::{fetch, oip, startup, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ impl Server {
         let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
-        let oip = Arc::new(Service::new(Arc::clone(&engine), service_config(settings)));
+        let oip = Arc::new(oip::service(settings, &engine, &metrics, &snapshots));
         let mut listeners = Vec::new();
         for (site, socket) in open {
             let shared = Shared {
@@ -179,15 +178,5 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
         if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
-    }
-}
-
-/// What the Open Inference Protocol is told of this server.
-fn service_config(settings: &Settings) -> ServiceConfig {
-    ServiceConfig {
-        name: "marserve".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
-        ..ServiceConfig::default()
     }
 }

@@ -14,13 +14,28 @@ const fn told(
 }
 
 /// What is asked by a body, which may be left out where nothing in it is needed.
-const fn asked(operation: Operation, body: Content) -> Operation {
-    Operation { method: "post", body, ..operation }
+const fn asked(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    body: Content,
+    answers: &'static [Answer],
+) -> Operation {
+    Operation { method: "post", body, answers, ..get(path, id, summary) }
 }
 
 const MODEL: &str = "/v2/models/{model_name}";
 const VERSION: &str = "/v2/models/{model_name}/versions/{model_version}";
 
+const CONFIGURED: &str = "a configuration, as Triton has it";
+
+const SERVER: &[Answer] = &[Answer(200, "what it is", Content::Json("ServerMetadata"))];
+const LIVE: &[Answer] = &[Answer(200, "it does", Content::Json("Live"))];
+const SERVER_READY: &[Answer] = &[
+    Answer(200, "every model serves", Content::Json("Ready")),
+    Answer(503, "a model does not serve; /readyz tells which", Content::Json("Ready")),
+];
+const NAMES: &[Answer] = &[Answer(200, "all of them", Content::Json("ModelNames"))];
 const METADATA: &[Answer] = &[Answer(200, "what it is", Content::Json("ModelMetadata"))];
 const READY: &[Answer] = &[
     Answer(200, "it serves", Content::Json("ModelServes")),
@@ -31,6 +46,16 @@ const CONFIGURATION: &[Answer] =
 const STATISTICS: &[Answer] = &[Answer(200, "what was counted", Content::Json("ModelStatistics"))];
 const INFERRED: &[Answer] =
     &[Answer(200, "the outputs, as JSON or behind it", Content::Tensors("InferenceResponse"))];
+const INDEX: &[Answer] =
+    &[Answer(200, "all of them, or those that serve", Content::Json("RepositoryIndex"))];
+const LOADED: &[Answer] = &[
+    Answer(200, "it serves", Content::Json("ModelLoaded")),
+    Answer(503, "models may not be loaded here", Content::Json("InferenceError")),
+];
+const UNLOADED: &[Answer] = &[
+    Answer(200, "no new request reaches it", Content::Json("ModelUnloaded")),
+    Answer(503, "models may not be unloaded here", Content::Json("InferenceError")),
+];
 const LOG: &[Answer] = &[Answer(200, "what is logged", Content::Json("LogSettings"))];
 const TRACE: &[Answer] = &[Answer(200, "what is traced", Content::Json("TraceSettings"))];
 const SET_TRACE: &[Answer] = &[
@@ -43,42 +68,19 @@ const DEVICE_REGIONS: &[Answer] = &[Answer(200, "none, ever", Content::Json("Dev
 
 const fn infer(path: &'static str, id: &'static str) -> Operation {
     let summary = "run a network on tensors, or a handler on encoded inputs";
-    asked(told(path, id, summary, INFERRED), Content::Tensors("InferenceRequest"))
+    asked(path, id, summary, Content::Tensors("InferenceRequest"), INFERRED)
 }
 
 const fn set_trace(path: &'static str, id: &'static str) -> Operation {
-    asked(told(path, id, "change what is traced", SET_TRACE), Content::Json("TraceChanges"))
+    asked(path, id, "change what is traced", Content::Json("TraceChanges"), SET_TRACE)
 }
 
 /// Whoever may not load models is told so by 503, and what is not to be had is told by 501.
 pub(super) const V2: &[Operation] = &[
-    told(
-        "/v2",
-        "v2_server",
-        "what the server is and can",
-        &[Answer(200, "what it is", Content::Json("ServerMetadata"))],
-    ),
-    told(
-        "/v2/health/live",
-        "v2_live",
-        "whether the server lives",
-        &[Answer(200, "it does", Content::Json("Live"))],
-    ),
-    told(
-        "/v2/health/ready",
-        "v2_ready",
-        "whether requests should be sent here",
-        &[
-            Answer(200, "every model serves", Content::Json("Ready")),
-            Answer(503, "a model does not serve; /readyz tells which", Content::Json("Ready")),
-        ],
-    ),
-    told(
-        "/v2/models",
-        "v2_models",
-        "the names that can be asked for",
-        &[Answer(200, "all of them", Content::Json("ModelNames"))],
-    ),
+    told("/v2", "v2_server", "what the server is and can", SERVER),
+    told("/v2/health/live", "v2_live", "whether the server lives", LIVE),
+    told("/v2/health/ready", "v2_ready", "whether requests should be sent here", SERVER_READY),
+    told("/v2/models", "v2_models", "the names that can be asked for", NAMES),
     told(MODEL, "v2_model", "what a model is", METADATA),
     told(VERSION, "v2_version", "what a version is", METADATA),
     told("/v2/models/{model_name}/ready", "v2_model_ready", "whether a model serves", READY),
@@ -90,16 +92,11 @@ pub(super) const V2: &[Operation] = &[
     ),
     infer("/v2/models/{model_name}/infer", "v2_infer"),
     infer("/v2/models/{model_name}/versions/{model_version}/infer", "v2_version_infer"),
-    told(
-        "/v2/models/{model_name}/config",
-        "v2_config",
-        "a model's configuration, as Triton has it",
-        CONFIGURATION,
-    ),
+    told("/v2/models/{model_name}/config", "v2_config", CONFIGURED, CONFIGURATION),
     told(
         "/v2/models/{model_name}/versions/{model_version}/config",
         "v2_version_config",
-        "a version's configuration, as Triton has it",
+        CONFIGURED,
         CONFIGURATION,
     ),
     told("/v2/models/stats", "v2_all_statistics", "statistics of every version", STATISTICS),
@@ -111,43 +108,28 @@ pub(super) const V2: &[Operation] = &[
         STATISTICS,
     ),
     asked(
-        told(
-            "/v2/repository/index",
-            "v2_index",
-            "every model, loaded or not",
-            &[Answer(200, "all of them, or those that serve", Content::Json("RepositoryIndex"))],
-        ),
+        "/v2/repository/index",
+        "v2_index",
+        "every model, loaded or not",
         Content::Json("IndexRequest"),
+        INDEX,
     ),
     asked(
-        told(
-            "/v2/repository/models/{model_name}/load",
-            "v2_load",
-            "load a model, or load it anew",
-            &[
-                Answer(200, "it serves", Content::Json("ModelLoaded")),
-                Answer(503, "models may not be loaded here", Content::Json("InferenceError")),
-            ],
-        ),
+        "/v2/repository/models/{model_name}/load",
+        "v2_load",
+        "load a model, or load it anew",
         Content::Json("LoadRequest"),
+        LOADED,
     ),
     asked(
-        told(
-            "/v2/repository/models/{model_name}/unload",
-            "v2_unload",
-            "unload a model",
-            &[
-                Answer(200, "no new request reaches it", Content::Json("ModelUnloaded")),
-                Answer(503, "models may not be unloaded here", Content::Json("InferenceError")),
-            ],
-        ),
+        "/v2/repository/models/{model_name}/unload",
+        "v2_unload",
+        "unload a model",
         Content::Json("UnloadRequest"),
+        UNLOADED,
     ),
     told("/v2/logging", "v2_log", "what is logged", LOG),
-    asked(
-        told("/v2/logging", "v2_set_log", "change what is logged", LOG),
-        Content::Json("LogChanges"),
-    ),
+    asked("/v2/logging", "v2_set_log", "change what is logged", Content::Json("LogChanges"), LOG),
     told("/v2/trace/setting", "v2_trace", "what is traced: nothing", TRACE),
     set_trace("/v2/trace/setting", "v2_set_trace"),
     told(
@@ -165,31 +147,25 @@ pub(super) const V2: &[Operation] = &[
         REGIONS,
     ),
     asked(
-        told(
-            "/v2/systemsharedmemory/region/{region_name}/register",
-            "v2_register_region",
-            "make a region of shared memory known",
-            DONE,
-        ),
+        "/v2/systemsharedmemory/region/{region_name}/register",
+        "v2_register_region",
+        "make a region of shared memory known",
         Content::Json("RegionRequest"),
+        DONE,
     ),
     asked(
-        told(
-            "/v2/systemsharedmemory/region/{region_name}/unregister",
-            "v2_unregister_region",
-            "forget a region of shared memory",
-            DONE,
-        ),
+        "/v2/systemsharedmemory/region/{region_name}/unregister",
+        "v2_unregister_region",
+        "forget a region of shared memory",
         Content::Nothing,
+        DONE,
     ),
     asked(
-        told(
-            "/v2/systemsharedmemory/unregister",
-            "v2_unregister_regions",
-            "forget every region of shared memory",
-            DONE,
-        ),
+        "/v2/systemsharedmemory/unregister",
+        "v2_unregister_regions",
+        "forget every region of shared memory",
         Content::Nothing,
+        DONE,
     ),
     told(
         "/v2/cudasharedmemory/status",

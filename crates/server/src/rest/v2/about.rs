@@ -87,8 +87,7 @@ pub(super) fn answer(service: &Service, call: &Call) -> HttpResponse {
         Call::Live => Ok(json(&Live { live: true })),
         Call::Ready => {
             let ready = service.server_ready();
-            let status =
-                if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             Ok(HttpResponse::build(status).json(Ready { ready }))
         }
         Call::Models => Ok(json(&Models { models: service.models() })),
@@ -123,13 +122,29 @@ fn json(value: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(value)
 }
 
+/// A number for each kind of call, for the test of what is described.
+#[cfg(test)]
+pub(super) fn kind(call: &Call) -> usize {
+    match call {
+        Call::Server => 0,
+        Call::Live => 1,
+        Call::Ready => 2,
+        Call::Models => 3,
+        Call::Model(_) => 4,
+        Call::ModelReady(_) => 5,
+        Call::Configuration(_) => 6,
+        Call::Statistics(_) => 7,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn paths_ask_for_the_server_a_model_or_all_of_them() {
-        let of = |path: &str| Call::of(&path.split('/').filter(|it| !it.is_empty()).collect::<Vec<_>>());
+        let of =
+            |path: &str| Call::of(&path.split('/').filter(|it| !it.is_empty()).collect::<Vec<_>>());
         let path = |version: Option<&str>| ModelPath::of("m@handler", version);
         for (asked, call) in [
             ("", Call::Server),

@@ -2,7 +2,7 @@
 //! needs the management key; see `rest/surface.rs`.
 
 use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use mar_engine::{Error, ErrorCode};
 use mar_oip::{LogChanges, Parameter, Parameters};
 use serde::de::DeserializeOwned;
@@ -144,7 +144,6 @@ async fn unload(
 
 /// The log's line has the model.
 fn named(request: &HttpRequest, name: &str) {
-    use actix_web::HttpMessage;
     request.extensions_mut().insert(ModelName(name.to_owned()));
 }
 
@@ -153,11 +152,7 @@ fn log(shared: &Shared, body: &[u8]) -> mar_engine::Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(shared.oip.set_log_settings(&changes)?))
 }
 
-fn trace(
-    shared: &Shared,
-    model: Option<&str>,
-    body: &[u8],
-) -> mar_engine::Result<HttpResponse> {
+fn trace(shared: &Shared, model: Option<&str>, body: &[u8]) -> mar_engine::Result<HttpResponse> {
     let settings: Map<String, Value> = parsed(body)?;
     let changes = settings.iter().map(|(name, value)| Ok((name.as_str(), values(name, value)?)));
     let changes: Vec<(&str, Vec<String>)> = changes.collect::<mar_engine::Result<_>>()?;
@@ -219,6 +214,19 @@ fn parsed<T: DeserializeOwned + Default>(body: &[u8]) -> mar_engine::Result<T> {
     })
 }
 
+/// A number for each kind of call, for the test of what is described. That repositories have no names is not.
+#[cfg(test)]
+pub(super) fn kind(call: &Call) -> usize {
+    match call {
+        Call::Index => 0,
+        Call::Load(_) => 1,
+        Call::Unload(_) => 2,
+        Call::Log => 3,
+        Call::Trace(_) => 4,
+        Call::NamedRepository => 5,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +246,8 @@ mod tests {
         ] {
             assert_eq!(of(asked), Some(call), "{asked}");
         }
-        for nowhere in ["repository", "repository/models/m", "logging/x", "trace", "models/m/trace"] {
+        for nowhere in ["repository", "repository/models/m", "logging/x", "trace", "models/m/trace"]
+        {
             assert_eq!(of(nowhere), None, "{nowhere}");
         }
     }

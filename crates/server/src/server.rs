@@ -70,13 +70,8 @@ impl Server {
         let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
-        let config = ServiceConfig {
-            name: "marserve".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..ServiceConfig::default()
-        };
         let shared = Shared {
-            oip: Arc::new(Service::new(Arc::clone(&engine), config)),
+            oip: Arc::new(Service::new(Arc::clone(&engine), service_config(settings))),
             engine: Arc::clone(&engine),
             settings: Arc::clone(&shared_settings),
             keyring: Arc::clone(&keyring),
@@ -199,5 +194,15 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
         if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
+    }
+}
+
+/// What the Open Inference Protocol is told of this server.
+fn service_config(settings: &Settings) -> ServiceConfig {
+    ServiceConfig {
+        name: "marserve".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
+        ..ServiceConfig::default()
     }
 }

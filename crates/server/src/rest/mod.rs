@@ -17,6 +17,7 @@ mod sagemaker;
 pub(crate) mod socket;
 mod surface;
 mod unread;
+mod v2;
 
 use std::io;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use socket::{Socket, SocketFile};
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    /// The Open Inference Protocol over it.
+    /// The Open Inference Protocol over the same engine.
     pub(crate) oip: Arc<Service>,
     pub(crate) settings: Arc<Settings>,
     /// Who may ask what.
@@ -77,7 +78,10 @@ pub(crate) struct Listener {
 /// The routes of a surface.
 fn routes(surface: Surface) -> fn(&mut web::ServiceConfig) {
     match surface {
-        Surface::Inference => inference::mount,
+        Surface::Inference => |config| {
+            v2::mount(config);
+            inference::mount(config);
+        },
         Surface::Management => |config| {
             key::mount(config);
             openapi::mount(config, openapi::management);

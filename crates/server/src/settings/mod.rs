@@ -47,6 +47,8 @@ pub struct Settings {
     pub max_request_size: usize,
     /// Largest response body in bytes.
     pub max_response_size: usize,
+    /// Whether clients may hand over tensors in shared memory.
+    pub shared_memory: bool,
     /// Who may do what.
     pub access: Access,
     /// What browsers on other sites may do.
@@ -241,6 +243,7 @@ impl Default for Settings {
             engine: EngineConfig::default(),
             max_request_size: MAX_BODY_SIZE,
             max_response_size: MAX_BODY_SIZE,
+            shared_memory: true,
             access: Access::default(),
             cors: Cors::default(),
             measuring: Measuring::default(),

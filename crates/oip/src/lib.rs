@@ -7,7 +7,6 @@
 
 mod buffer;
 mod config;
-mod datatype;
 mod infer;
 mod json;
 mod metadata;
@@ -24,7 +23,6 @@ pub mod triton;
 mod types;
 
 pub use buffer::AlignedBuffer;
-pub use datatype::{datatype, dtype};
 pub use json::{BinaryOutputs, Encoded, decode, decode_raw, encode};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named};
@@ -34,8 +32,8 @@ pub use service::{Service, ServiceConfig};
 pub use settings::{LogChanges, LogSettings, TraceSettings, TraceValue};
 pub use shared_memory::{RegionStatus, SharedMemory};
 pub use statistics::{
-    BatchStatistics, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics, Statistics,
-    Tally,
+    BatchStatistics, Failures, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics,
+    Statistics, Tally,
 };
 pub use types::{
     InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, Parameters, RequestedOutput,

@@ -69,6 +69,8 @@ mod snapshots;
 /// Half a minute of everything at once. Once is enough, so not again where libtorch is there.
 #[cfg(not(feature = "torch"))]
 mod soak;
+/// Tensors to a network past its handler: rows, batches, levels, time-outs, and networks without an archive.
+mod tensors;
 /// Which crate may know which, and how large a file may be.
 mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.

@@ -15,13 +15,15 @@ mod cuda;
 mod epilogue;
 mod error;
 mod model;
+mod options;
 mod script;
 mod sharing;
 mod torchvision;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{LoadSpec, Model, Result, Runtime};
+use mar_handler::{LoadSpec, Model, Result, Runtime, Signature};
 
 /// libtorch.
 #[derive(Debug)]
@@ -60,6 +62,11 @@ impl Runtime for Torch {
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
         Ok(Arc::new(model::TorchModel::load(spec)?))
+    }
+
+    fn signature(&self, file: &Path) -> Result<Signature> {
+        // What is no TorchScript fails where it is loaded, with libtorch's own words.
+        Ok(script::Script::read(file).unwrap_or_default().signature())
     }
 
     fn release_memory(&self) {

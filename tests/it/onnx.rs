@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mar::{PackOptions, PackSample};
 use mar_engine::VersionState;
@@ -146,6 +147,28 @@ fn multiplied(server: &TestServer) -> Value {
     let answer = answer(request.send(r#"{"data": [1.0, 2.0]}"#));
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
+}
+
+#[test]
+fn a_network_of_a_batch_of_one_serves_requests_that_came_together() {
+    let store = Store::new();
+    let runtime = Arc::new(mar_runtime::Onnx::start());
+    let server = TestServer::start(settings(), mar_handlers::all(), runtime);
+    let overrides = mar_engine::Overrides {
+        batch_size: Some(2),
+        // No test outlives it: a batch goes once it is full.
+        max_batch_delay: Some(Duration::from_secs(1000)),
+        ..mar_engine::Overrides::default()
+    };
+    let archive = archive(&store, "tensor", "batch_of_one.onnx", &[]);
+    let request = mar_engine::LoadRequest { archive, overrides, ..Default::default() };
+    server.engine.load_as(&request).unwrap();
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| multiplied(&server)));
+        for answer in both {
+            assert_eq!(answer.join().unwrap(), json!([210.0, 5.0]));
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Every test starts a server of its own on free ports, with a model store of its own. Most run on a
 //! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch`,
-//! `detectors`, `answers`, `known_answers` and `process` run the real thing.
+//! `detectors`, `answers`, `known_answers` and `process` run the real thing, and `onnx` runs ONNX Runtime.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -47,6 +47,9 @@ mod management;
 mod masks;
 /// What is measured, and how it is told.
 mod metrics;
+/// ONNX Runtime behind the handlers, and a server that does not have it.
+#[cfg(feature = "onnx")]
+mod onnx;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

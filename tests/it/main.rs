@@ -50,6 +50,14 @@ mod metrics;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// What is wrong with requests of tensors, and what their clients are told.
+mod oip_errors;
+/// Models' handlers as the Open Inference Protocol's clients call them.
+mod oip_handler;
+/// Tensors over the Open Inference Protocol: JSON, bytes, compression, classes.
+mod oip_infer;
+/// Tensors that lie in memory which clients share with the server.
+mod oip_shared_memory;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -378,8 +378,10 @@ fn a_clients_deadline_ends_its_request_and_what_waits_for_it() {
         // The one worker is busy with the first, so that the second waits.
         let (first, ()) = tokio::join!(first, async {
             tokio::task::block_in_place(|| control.entered.recv().unwrap());
+            // Its own side of the deadline may come first, and says so by another code.
             let status = hasty.model_infer(request(Duration::from_millis(50))).await.unwrap_err();
-            assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+            let ended = [Code::DeadlineExceeded, Code::Cancelled].contains(&status.code());
+            assert!(ended, "{status:?}");
             let queue = || server.engine.version("gated", None).unwrap().queue_load().0;
             while server.engine.in_flight() > 1 || queue() > 0 {
                 tokio::task::yield_now().await;

@@ -77,7 +77,7 @@ fn failures_have_torchserves_codes_and_classes() {
         (ask("m", &[("k", "v")]), Code::InvalidArgument, "found: k", "InternalServerException"),
         (data("refuse this"), Code::InvalidArgument, "refused", "InternalServerException"),
         (data("fail in forward"), Code::Unavailable, "as asked", "InternalServerException"),
-        (data("panic in preprocess"), Code::Internal, "", "InternalServerException"),
+        (data("panic in preprocess"), Code::Unavailable, "panicked", "InternalServerException"),
         (
             data("be a teapot"),
             Code::FailedPrecondition,

@@ -22,8 +22,14 @@ mod detectors;
 /// FastAI's learners as they were exported: answers, batches, checks and faults.
 #[cfg(feature = "torch")]
 mod exported;
-/// gRPC: TorchServe's services, the Open Inference Protocol, health, reflection, keys, limits, streams.
+/// The Open Inference Protocol over gRPC: tensors, what is malformed, limits, deadlines.
 mod grpc;
+/// What every port of gRPC has: health, reflection, keys, TLS, a good end.
+mod grpc_ports;
+/// Streams over gRPC: their order, their failures, and a thousand of them that are dropped.
+mod grpc_streams;
+/// TorchServe's two services over gRPC: answers, sentences, codes.
+mod grpc_torchserve;
 /// The built-in handlers over the network: archives without a configuration, forms of inputs and answers.
 mod handlers;
 /// Whether the server lives and is ready, and what it says where it is not.

@@ -45,6 +45,9 @@ mod management;
 mod masks;
 /// What is measured, and how it is told.
 mod metrics;
+/// The Open Inference Protocol over HTTP, all but its tensors: what the server and its models tell of
+/// themselves, how models come and go, what may be set.
+mod oip_about;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

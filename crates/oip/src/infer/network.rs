@@ -52,7 +52,7 @@ pub(super) async fn infer(
         None => answer.outputs,
     };
     let outputs = outputs::named(interface.signature.outputs.as_deref(), outputs);
-    let labels = |name: &str| network?.labels.get(name).map(|labels| labels.as_slice().into());
+    let labels = |name: &str| network?.labels.get(name).cloned();
     let chosen = wanted.chosen(outputs, labels)?;
     let memory = Arc::clone(service.shared_memory());
     let outputs =

@@ -3,12 +3,12 @@
 mod body;
 mod common;
 pub(crate) mod error;
-mod health;
+pub(crate) mod health;
 mod inference;
 mod instances;
 mod json;
 mod key;
-mod management;
+pub(crate) mod management;
 mod metrics;
 mod openapi;
 pub(crate) mod plan;

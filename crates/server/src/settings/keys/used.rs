@@ -297,7 +297,7 @@ pub(crate) const USED: &[Key] = &[
     ),
 ];
 
-const fn used(
+pub(super) const fn used(
     name: &'static str,
     default: &'static str,
     meaning: &'static str,

@@ -3,13 +3,13 @@
 use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use tch::{CModule, IValue};
 
-use crate::answer::{self, Named};
-use crate::convert::{borrowed, device, own};
-use crate::epilogue::apply;
-use crate::error::{first_cause, prediction};
-use crate::options::Options;
-use crate::script::Script;
-use crate::sharing;
+use super::answer::{self, Named};
+use super::convert::{borrowed, device, own};
+use super::epilogue::apply;
+use super::error::{first_cause, prediction};
+use super::options::Options;
+use super::script::Script;
+use super::sharing;
 
 #[derive(Debug)]
 pub(crate) struct TorchModel {

@@ -64,6 +64,9 @@ mod oip_handler;
 mod oip_infer;
 /// Tensors that lie in memory which clients share with the server.
 mod oip_shared_memory;
+/// The Open Inference Protocol over HTTP, all but its tensors: what the server and its models tell of
+/// themselves, how models come and go, what may be set.
+mod oip_about;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -86,6 +86,11 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
         () = signals.next() => return Ok(shut_down(server, signals).await),
     };
     say(&report::table(&engine));
+    if settings.triton.told {
+        for line in report::in_tritons_words(&engine, server.triton_urls()) {
+            log::info!("{line}");
+        }
+    }
     if settings.strict && !loaded {
         log::error!("a model did not load and --strict is set");
         server.shut_down().await.ok();

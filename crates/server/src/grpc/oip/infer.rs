@@ -107,7 +107,7 @@ impl Raw {
 fn input(input: InferInputTensor, raw: &mut Raw) -> Result<InputTensor> {
     let InferInputTensor { name, datatype, shape, parameters, contents } = input;
     let wrong = |what: String| Error::invalid_input(format!("input \"{name}\": {what}"));
-    let dtype = mar_oip::dtype(&datatype)
+    let dtype = mar_engine::DType::by_datatype(&datatype)
         .ok_or_else(|| wrong(format!("there is no datatype \"{datatype}\"")))?;
     let sides: Option<Vec<usize>> = shape.iter().map(|side| usize::try_from(*side).ok()).collect();
     let sides = sides.ok_or_else(|| {
@@ -162,7 +162,7 @@ fn typed(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
         ("fp64_contents", fp64_contents.len()),
         ("bytes_contents", bytes_contents.len()),
     ];
-    let word = mar_oip::datatype(dtype);
+    let word = dtype.datatype();
     let own = match dtype {
         DType::Bool => "bool_contents",
         DType::I8 | DType::I16 | DType::I32 => "int_contents",
@@ -224,7 +224,7 @@ fn response(answer: InferResponse) -> ModelInferResponse {
         raw_output_contents.push(bytes);
         InferOutputTensor {
             name: output.name,
-            datatype: mar_oip::datatype(tensor.dtype()).to_owned(),
+            datatype: tensor.dtype().datatype().to_owned(),
             // A side that was allocated is far below the largest.
             shape: tensor.shape().iter().map(|side| i64::try_from(*side).unwrap_or(-1)).collect(),
             parameters: written(output.parameters),

@@ -10,18 +10,16 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
 use mar_oip::triton::Repositories;
-use mar_oip::{Service, ServiceConfig};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
 use crate::access::{Keyring, Surface};
 use crate::metrics::Metrics;
-use crate::repository::Archives;
 use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
 use crate::settings::snapshot::Kind;
 use crate::settings::{GrpcService, Settings};
 use crate::snapshots::Snapshots;
-use crate::{fetch, grpc, startup, tls};
+use crate::{fetch, grpc, oip, startup, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
@@ -85,14 +83,9 @@ impl Server {
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
         let repositories = Arc::new(Repositories::new(settings.store.folders()));
-        let archives = Archives::new(settings, Arc::clone(&snapshots));
-        let config = ServiceConfig {
-            // Archives answer for every name that no repository has.
-            repositories: vec![Arc::<Repositories>::clone(&repositories), Arc::new(archives)],
-            ..service_config(settings)
-        };
+        let oip = oip::service(settings, &engine, &metrics, &snapshots, &repositories);
         let shared = Shared {
-            oip: Arc::new(Service::new(Arc::clone(&engine), config)),
+            oip: Arc::new(oip),
             engine: Arc::clone(&engine),
             settings: Arc::clone(&shared_settings),
             keyring: Arc::clone(&keyring),
@@ -236,16 +229,5 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
         if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
-    }
-}
-
-/// What the Open Inference Protocol is told of this server.
-fn service_config(settings: &Settings) -> ServiceConfig {
-    ServiceConfig {
-        name: "marserve".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        explicit_control: settings.explicit_control(),
-        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
-        ..ServiceConfig::default()
     }
 }

@@ -7,7 +7,7 @@ use mar_oip::triton::Repositories;
 use mar_oip::{Service, ServiceConfig};
 
 use crate::metrics::Metrics;
-use crate::repository::Archives;
+use crate::repository::{Archives, Models};
 use crate::settings::Settings;
 use crate::snapshots::Snapshots;
 
@@ -24,7 +24,7 @@ pub(crate) fn service(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         explicit_control: settings.explicit_control(),
         repositories: vec![
-            Arc::<Repositories>::clone(repositories),
+            Arc::new(Models::new(repositories, snapshots)),
             // For every name that no repository has.
             Arc::new(Archives::new(settings, Arc::clone(snapshots))),
         ],

@@ -118,7 +118,8 @@ fn a_repository_is_served_as_it_lies() {
 
 /// The same over the server's own inference address.
 fn post_own(server: &TestServer, name: &str) -> Answer {
-    let body = br#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}"#;
+    let body =
+        br#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}"#;
     post(&server.inference(&format!("/v2/models/{name}/infer")), body)
 }
 
@@ -256,7 +257,10 @@ fn clients_load_unload_and_load_anew_where_they_may() {
     assert_eq!(get(&server.triton("/v2/models/m")).json()["versions"], json!(["1"]));
     assert_eq!(get(&server.triton("/v2/models/m/config")).json()["max_batch_size"], 2);
     let answer = ask(&server, name, &one);
-    assert_eq!((numbers(&answer), &answer.json()["outputs"][0]["name"]), (vec![3.0, 6.0], &json!("z")));
+    assert_eq!(
+        (numbers(&answer), &answer.json()["outputs"][0]["name"]),
+        (vec![3.0, 6.0], &json!("z"))
+    );
 
     // What does not load says why, and what was served goes on.
     config["backend"] = json!("python");
@@ -269,7 +273,8 @@ fn clients_load_unload_and_load_anew_where_they_may() {
     let unknown = loads(&server, "nowhere", &json!({}));
     assert!((400..=500).contains(&unknown.status), "{}", unknown.status);
 
-    let unload = |name: &str| post(&server.triton(&format!("/v2/repository/models/{name}/unload")), b"");
+    let unload =
+        |name: &str| post(&server.triton(&format!("/v2/repository/models/{name}/unload")), b"");
     assert_eq!(unload(name).status, 200);
     assert_eq!(ask(&server, name, &one).status, 404);
     while index(&server, name).iter().any(|(_, state, _)| state == "UNLOADING") {}
@@ -327,7 +332,9 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
         near(of("nv_inference_pending_request_count"), 0.0);
         assert!(of("nv_inference_request_duration_us") > 0.0);
         let reason = |reason: &str| format!("model=\"m\",version=\"1\",reason=\"{reason}\"");
-        for (name, count) in [("OTHER", 1.0), ("BACKEND", 0.0), ("REJECTED", 0.0), ("CANCELED", 0.0)] {
+        for (name, count) in
+            [("OTHER", 1.0), ("BACKEND", 0.0), ("REJECTED", 0.0), ("CANCELED", 0.0)]
+        {
             near(value("nv_inference_request_failure", &reason(name)), count);
         }
         assert!(page.text().contains("\nnv_cpu_memory_total_bytes "), "{}", page.text());

@@ -3,6 +3,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mar_engine::VersionState;
 use mar_server::{
@@ -212,14 +213,22 @@ fn each_worker_answers_the_warm_up_before_it_is_ready() {
         )
     };
     model(store.path(), "m", &warmup("[ 2 ]"), &[("1", "times 2")]);
-    model(store.path(), "n", &warmup("[ 2 ]"), &[("1", "panics")]);
+    let words = "fail in forward";
+    let config = warmup(&format!("[ {} ]", words.len()))
+        .replace("dims: [ 2 ]", &format!("dims: [ {} ]", words.len()))
+        .replace("TYPE_FP32", "TYPE_UINT8")
+        .replace("batch_size: 3", "batch_size: 1")
+        .replace("zero_data: true", "input_data_file: \"words\"");
+    model(store.path(), "n", &config, &[("1", "echo")]);
+    fs::create_dir(store.path().join("n/warmup")).unwrap();
+    fs::write(store.path().join("n/warmup/words"), words).unwrap();
     let (server, control) = TestServer::fake_with(triton(store.path(), &["m"]), &[]);
     assert_eq!(control.take_batches(), [3, 3]);
     assert_eq!(server.state("m"), VersionState::Ready);
     let (server, _control) = TestServer::fake_with(triton(store.path(), &["n"]), &[]);
     let [(_, state, reason)] = &index(&server, "n")[..] else { panic!("one line") };
     assert_eq!(state, "UNAVAILABLE");
-    assert!(reason.contains('w'), "{reason}");
+    assert!(reason.contains("warm-up \"w\"") && reason.contains("as asked"), "{reason}");
 }
 
 #[test]
@@ -277,7 +286,10 @@ fn clients_load_unload_and_load_anew_where_they_may() {
         |name: &str| post(&server.triton(&format!("/v2/repository/models/{name}/unload")), b"");
     assert_eq!(unload(name).status, 200);
     assert_eq!(ask(&server, name, &one).status, 404);
-    while index(&server, name).iter().any(|(_, state, _)| state == "UNLOADING") {}
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while index(&server, name).iter().any(|(_, state, _)| state == "UNLOADING") {
+        assert!(Instant::now() < deadline, "it is still being unloaded");
+    }
     let unloaded = |(_, state, reason): &(String, String, String)| {
         state == "UNAVAILABLE" && reason == "unloaded"
     };
@@ -302,7 +314,8 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
     let store = Store::new();
     let config = DECLARED.replace("dims: [ 2 ]", "dims: [ -1 ]");
     model(store.path(), "m", &config, &[("1", "times 2")]);
-    let mut settings = triton(store.path(), &["m"]);
+    model(store.path(), "p", DECLARED, &[("1", "panics")]);
+    let mut settings = triton(store.path(), &["m", "p"]);
     let services = vec![GrpcService::OpenInference];
     settings.grpc.push(GrpcSite::new(free(), services, "triton_grpc_address"));
     let (server, _control) = TestServer::fake_with(settings, &[]);
@@ -315,7 +328,7 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
     assert!(TcpStream::connect(server.grpc(GrpcService::OpenInference).unwrap()).is_ok());
 
     assert_eq!(ask(&server, "m", &[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).status, 200);
-    assert_eq!(ask(&server, "m", &[[0.0; 2]; 9]).status, 400);
+    assert_eq!(ask(&server, "p", &[[1.0, 2.0]]).status, 500);
     for url in [server.triton_metrics(), format!("{}/metrics", server.metrics().unwrap())] {
         let page = get(&url);
         let value = |name: &str, labels: &str| -> f64 {
@@ -331,11 +344,15 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
         near(of("nv_inference_exec_count"), 2.0);
         near(of("nv_inference_pending_request_count"), 0.0);
         assert!(of("nv_inference_request_duration_us") > 0.0);
-        let reason = |reason: &str| format!("model=\"m\",version=\"1\",reason=\"{reason}\"");
-        for (name, count) in
-            [("OTHER", 1.0), ("BACKEND", 0.0), ("REJECTED", 0.0), ("CANCELED", 0.0)]
+        let failed = |model: &str, reason: &str| {
+            let labels = format!("model=\"{model}\",version=\"1\",reason=\"{reason}\"");
+            value("nv_inference_request_failure", &labels)
+        };
+        near(failed("p", "BACKEND"), 1.0);
+        for (model, reason) in
+            [("p", "OTHER"), ("p", "REJECTED"), ("p", "CANCELED"), ("m", "BACKEND")]
         {
-            near(value("nv_inference_request_failure", &reason(name)), count);
+            near(failed(model, reason), 0.0);
         }
         assert!(page.text().contains("\nnv_cpu_memory_total_bytes "), "{}", page.text());
         assert!(page.text().contains("\nnv_cpu_utilization "), "{}", page.text());

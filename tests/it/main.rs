@@ -96,6 +96,11 @@ mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
 #[cfg(feature = "torch")]
 mod torch;
+/// Model repositories of Triton's layout, on Triton's addresses.
+mod triton;
+/// The same on libtorch and ONNX Runtime: the example repository, as it lies.
+#[cfg(any(feature = "torch", feature = "onnx"))]
+mod triton_networks;
 /// Versions side by side: switching, draining, replacing.
 mod versions;
 /// Requests that are no HTTP, or hardly: bytes on the wire.

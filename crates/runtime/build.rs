@@ -1,20 +1,29 @@
-//! Compiles torchvision's operations against the libtorch that torch-sys uses, and says where that lies.
+//! Compiles torchvision's operations against the libtorch that torch-sys uses, and says where the libraries lie.
 
-use std::env;
-
+#[path = "build/onnxruntime.rs"]
+#[cfg(feature = "onnx")]
+mod onnxruntime;
 #[path = "build/run_path.rs"]
+#[cfg(feature = "torch")]
 mod run_path;
 
-const OPERATIONS: &str = "cpp/torchvision.cpp";
-
 fn main() {
-    let Some(libtorch) = run_path::write() else { return };
-    println!("cargo::rerun-if-changed={OPERATIONS}");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
+    #[cfg(feature = "onnx")]
+    onnxruntime::write();
+    #[cfg(feature = "torch")]
+    compile_operations();
+}
+
+#[cfg(feature = "torch")]
+fn compile_operations() {
+    const OPERATIONS: &str = "cpp/torchvision.cpp";
+    let Some(libtorch) = run_path::write() else { return };
+    println!("cargo::rerun-if-changed={OPERATIONS}");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     // The standard and the ABI are those of torch-sys, which passes tensors to the same libtorch.
-    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     let include = libtorch.join("include");
     cc::Build::new()
         .cpp(true)

@@ -4,25 +4,18 @@
 //! `examples/custom_handler.rs`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
-    mar_server::run(std::env::args_os(), mar_handlers::all(), runtimes::all)
+    mar_server::run(std::env::args_os(), mar_handlers::all(), runtimes)
 }
 
-#[cfg(feature = "torch")]
-mod runtimes {
-    use std::sync::Arc;
-
-    pub(super) fn all() -> Vec<Arc<dyn mar_server::Runtime>> {
-        vec![Arc::new(mar_runtime::Torch::start())]
-    }
-}
-
-#[cfg(not(feature = "torch"))]
-mod runtimes {
-    use std::sync::Arc;
-
-    pub(super) fn all() -> Vec<Arc<dyn mar_server::Runtime>> {
-        Vec::new()
-    }
+/// The libraries that run networks, of those that this build has.
+fn runtimes() -> Vec<Arc<dyn mar_server::Runtime>> {
+    vec![
+        #[cfg(feature = "torch")]
+        Arc::new(mar_runtime::Torch::start()),
+        #[cfg(feature = "onnx")]
+        Arc::new(mar_runtime::Onnx::start()),
+    ]
 }

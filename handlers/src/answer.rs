@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 
 use half::{bf16, f16};
-use mar_handler::{DType, Error, ErrorCode, Request, Response, Result, Tensor};
+use mar_handler::{DType, Error, ErrorCode, Request, Response, Result, Tensor, TensorSpec};
 use mar_vision::Pipeline;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
@@ -23,6 +23,13 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Response> {
         Error::new(ErrorCode::PredictionFailed, "the answer has no JSON form").caused_by(error)
     })?;
     Ok(Response::bytes("application/json", body))
+}
+
+/// A network's only output, `[batch, numbers]`, where the archive names the numbers.
+pub(crate) fn numbers(labels: &Labels) -> Option<Vec<TensorSpec>> {
+    let numbers = Some(labels.list().len()).filter(|count| *count > 0)?;
+    let shape = Some(vec![None, Some(numbers)]);
+    Some(vec![TensorSpec { name: "output".into(), dtype: Some(DType::F32), shape }])
 }
 
 /// What a network says of each class: a name and a number a line.

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 
 use mar_handler::{
-    Batch, Context, Epilogue, Error, Handler, Model, Request, Response, Result, Stage, Tensor,
+    Batch, Context, Epilogue, Error, Handler, Model, Request, Response, Result, Signature, Stage,
+    Tensor,
 };
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::Deserialize;
@@ -128,6 +129,10 @@ impl Handler for ImageClassifier {
         classes.truncate(top_k);
         let response = answer::json(&answer::Scores::of(&self.labels, classes)?)?;
         Ok(input::with_parity(response, &self.pipeline))
+    }
+
+    fn signature(&self) -> Signature {
+        input::signature(&self.pipeline, answer::numbers(&self.labels))
     }
 
     fn describe(&self) -> Map<String, Value> {

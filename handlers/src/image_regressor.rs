@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mar_handler::{Context, Error, Handler, Request, Response, Result, Stage, Tensor};
+use mar_handler::{Context, Error, Handler, Request, Response, Result, Signature, Stage, Tensor};
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::Deserialize;
 use serde::ser::{Serialize, Serializer};
@@ -84,6 +84,12 @@ impl Handler for ImageRegressor {
             )));
         };
         Ok(input::with_parity(response, &self.pipeline))
+    }
+
+    fn signature(&self) -> Signature {
+        // A network of one number may give no side for it.
+        let outputs = answer::numbers(&self.labels).filter(|_| self.labels.list().len() > 1);
+        input::signature(&self.pipeline, outputs)
     }
 
     fn describe(&self) -> Map<String, Value> {

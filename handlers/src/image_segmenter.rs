@@ -2,8 +2,8 @@
 //! TorchServe sends them.
 
 use mar_handler::{
-    Batch, Context, DType, Epilogue, Error, Handler, Model, Request, Response, Result, Stage,
-    Tensor,
+    Batch, Context, DType, Epilogue, Error, Handler, Model, Request, Response, Result, Signature,
+    Stage, Tensor,
 };
 use mar_vision::{Pipeline, PipelineConfig};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -57,6 +57,10 @@ impl Handler for ImageSegmenter {
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
         let pixels = Pixels::of(&outputs)?;
         Ok(input::with_parity(Response::json(&pixels)?, &self.pipeline))
+    }
+
+    fn signature(&self) -> Signature {
+        input::signature(&self.pipeline, None)
     }
 
     fn describe(&self) -> Map<String, Value> {

@@ -8,8 +8,10 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use mar_handler::{Error, Part, Request, Response, Result, Stage, Tensor};
-use mar_vision::{DecodeError, Pipeline, Pixels, Prepared, Samples};
+use mar_handler::{
+    DType, Error, Part, Request, Response, Result, Signature, Stage, Tensor, TensorSpec,
+};
+use mar_vision::{DecodeError, Pipeline, Pixels, Prepared, SampleType, Samples};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::numbers::Nested;
@@ -127,6 +129,18 @@ pub(crate) fn tensor(Prepared { samples, shape, .. }: Prepared) -> Result<Tensor
         Samples::F32(values) => Tensor::from_vec(&shape, values),
         Samples::F16(values) => Tensor::from_vec(&shape, values),
     }
+}
+
+/// What a handler of images gives its network, and what the network answers as far as that is known.
+pub(crate) fn signature(pipeline: &Pipeline, outputs: Option<Vec<TensorSpec>>) -> Signature {
+    let dtype = match pipeline.sample_type() {
+        SampleType::Float32 => DType::F32,
+        SampleType::Float16 => DType::F16,
+        SampleType::Uint8 => DType::U8,
+    };
+    let shape = std::iter::once(None).chain(pipeline.shape()).collect();
+    let input = TensorSpec { name: "input".into(), dtype: Some(dtype), shape: Some(shape) };
+    Signature { inputs: Some(vec![input]), outputs }
 }
 
 /// The response, with a header that says how the pixels were made.

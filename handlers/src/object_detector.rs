@@ -116,6 +116,11 @@ impl Handler for ObjectDetector {
         Ok(input::with_parity(answer::json(&shown)?, &self.pipeline))
     }
 
+    /// The network takes a list of images, of any sizes.
+    fn stacks(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> Map<String, Value> {
         let mut told = answer::described(&self.labels, &self.pipeline);
         told.insert("threshold".into(), self.threshold.into());

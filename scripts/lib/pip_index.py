@@ -90,4 +90,4 @@ def pip_download(wanted: Sequence[tuple[str, str, str]], folder: Path) -> None:
     command += [word for platform in PLATFORMS for word in ("--platform", platform)]
     command += [f"{project}=={version}" for project, version, _ in wanted]
     if subprocess.run(command, check=False).returncode != 0:
-        raise Trouble("pip could not download the wheels of libtorch (see above); run the command again")
+        raise Trouble(f"pip could not download {', '.join(project for project, _, _ in wanted)} (see above); run the command again")

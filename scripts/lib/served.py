@@ -79,7 +79,7 @@ class Server:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [program or binary("marserve"), "--foreground", "--ncs", "--model-store", store,
-                 *(["--models", *models] if models else []), "--inference-address", FREE, "--management-address", FREE, "--metrics-address", FREE, *flags],
+                 *(["--models", *models] if models else []), "--inference-address", FREE, "--management-address", FREE, "--metrics-address", FREE, "--grpc-inference-port", "0", "--grpc-management-port", "0", *flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
             )
         self.said = []

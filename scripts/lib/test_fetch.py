@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of the fetching of libtorch, against a server of their own: no network, no waiting."""
+"""Tests of the fetching of libtorch and ONNX Runtime, against a server of their own: no network, no waiting."""
 
 import contextlib
 import errno
@@ -21,9 +21,11 @@ from typing import Optional
 from unittest import mock
 
 import download as downloading
-import fetch_libtorch
+import fetching
 import pip_index
 from download import Progress, Wheel, download
+from fetch_libtorch import Libtorch
+from fetch_onnxruntime import OnnxRuntime
 from pip_index import Trouble, ask_pip, web
 
 BODY = bytes(range(256)) * 4000
@@ -196,7 +198,8 @@ class Fetch(Case):
                            hashlib.sha256(self.body).hexdigest(), LIBRARIES)
         self.target = self.folder / "cache" / "libtorch"
         self.loads = mock.Mock()
-        self.enterContextOf(mock.patch.multiple(fetch_libtorch, WHEELS=(self.wheel,), check_loads=self.loads))
+        self.library = Libtorch()
+        self.enterContextOf(mock.patch.multiple(Libtorch, wheels=(self.wheel,), check_loads=self.loads))
         self.enterContextOf(mock.patch("platform.machine", lambda: "x86_64"))
         self.enterContextOf(mock.patch("sys.platform", "linux"))
         link = f'<a href="/files/{self.wheel.file}">{self.wheel.file}</a>'
@@ -212,8 +215,8 @@ class Fetch(Case):
 
     @unittest.skipUnless(importlib.util.find_spec("pip"), "this Python has no pip")
     def test_pip_says_where_and_only_what_is_wanted_is_kept(self) -> None:
-        fetch_libtorch.fetch(self.target)
-        self.assertTrue(fetch_libtorch.is_whole(self.target))
+        self.library.fetch(self.target)
+        self.assertTrue(self.library.is_whole(self.target))
         self.assertEqual({path.name for path in (self.target / "lib").iterdir()}, {"libtorch_cpu.so", "libtorch.so"})
         self.assertEqual((self.target / "lib/libtorch.so").read_text(), "INPUT(-ltorch_cpu -lc10)\n")
         self.assertEqual(self.names(), {"libtorch", "libtorch.lock"}, "the wheels are gone")
@@ -224,12 +227,12 @@ class Fetch(Case):
     def test_an_index_that_lacks_the_file_is_named(self) -> None:
         self.site.files = {}
         with self.trouble(self.wheel.file, "pip config list", "is the network up"):
-            fetch_libtorch.fetch(self.target)
+            self.library.fetch(self.target)
 
     @unittest.skipUnless(importlib.util.find_spec("pip"), "this Python has no pip")
     def test_the_credentials_of_the_index_serve_its_files(self) -> None:
         os.environ["PIP_INDEX_URL"] = f"{self.site.url}/simple".replace("//", "//me:secret@")
-        fetch_libtorch.fetch(self.target)
+        self.library.fetch(self.target)
         self.assertEqual(self.site.secrets[-1], "Basic bWU6c2VjcmV0")
 
     def test_a_python_without_pip_is_told(self) -> None:
@@ -241,15 +244,15 @@ class Fetch(Case):
             (Path(command[command.index("--dest") + 1]) / self.wheel.file).write_bytes(self.body)
             return mock.Mock(returncode=0)
 
-        changed = mock.patch.object(fetch_libtorch, "ask_pip", side_effect=AttributeError("find_all_candidates"))
+        changed = mock.patch.object(fetching, "ask_pip", side_effect=AttributeError("find_all_candidates"))
         with changed, mock.patch.object(pip_index.subprocess, "run", run):
-            fetch_libtorch.fetch(self.target)
-        self.assertTrue(fetch_libtorch.is_whole(self.target))
+            self.library.fetch(self.target)
+        self.assertTrue(self.library.is_whole(self.target))
 
     def test_given_wheels_are_used_and_kept(self) -> None:
         self.given()
-        fetch_libtorch.fetch(self.target)
-        self.assertTrue(fetch_libtorch.is_whole(self.target))
+        self.library.fetch(self.target)
+        self.assertTrue(self.library.is_whole(self.target))
         self.assertTrue((self.folder / self.wheel.file).exists())
         self.assertEqual(self.site.asked, [])
 
@@ -257,15 +260,15 @@ class Fetch(Case):
         self.given()
         (self.folder / self.wheel.file).write_bytes(b"x")
         with self.trouble(self.wheel.file, "wrong checksum"):
-            fetch_libtorch.fetch(self.target)
+            self.library.fetch(self.target)
         (self.folder / self.wheel.file).unlink()
         with self.trouble("does not hold", self.wheel.file):
-            fetch_libtorch.fetch(self.target)
+            self.library.fetch(self.target)
 
     def test_too_little_room_is_told_before_anything_is_fetched(self) -> None:
         with mock.patch("shutil.disk_usage", lambda _: mock.Mock(free=10**6)):
             with self.trouble("1 MB free", "make room", "XDG_CACHE_HOME"):
-                fetch_libtorch.fetch(self.target)
+                self.library.fetch(self.target)
         self.assertEqual(self.site.asked, [])
 
     def test_what_a_kill_left_is_swept_away_and_a_damaged_folder_is_made_anew(self) -> None:
@@ -274,16 +277,16 @@ class Fetch(Case):
         leftover.mkdir(parents=True)
         (self.target / "lib").mkdir(parents=True)
         (self.target / "lib/libtorch_cpu.so").write_bytes(b"lib")
-        self.assertFalse(fetch_libtorch.is_whole(self.target))
-        fetch_libtorch.fetch(self.target)
-        self.assertTrue(fetch_libtorch.is_whole(self.target))
+        self.assertFalse(self.library.is_whole(self.target))
+        self.library.fetch(self.target)
+        self.assertTrue(self.library.is_whole(self.target))
         self.assertEqual(self.names(), {"libtorch", "libtorch.lock"})
 
     def test_a_library_that_does_not_load_is_not_put_in_place(self) -> None:
         self.given()
         self.loads.side_effect = Trouble("does not load here")
         with self.trouble("does not load here"):
-            fetch_libtorch.fetch(self.target)
+            self.library.fetch(self.target)
         self.assertEqual(self.names(), {"libtorch.lock"})
 
     def test_a_second_fetch_waits_for_the_first(self) -> None:
@@ -297,13 +300,44 @@ class Fetch(Case):
                 raise BlockingIOError
 
         with mock.patch.object(fcntl, "flock", flock):
-            fetch_libtorch.fetch(self.target)
+            self.library.fetch(self.target)
         self.assertEqual(calls, [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX])
         self.assertIn("another set-up is fetching", self.stderr.getvalue())
 
     def test_another_machine_is_told_to_bring_its_own(self) -> None:
         with mock.patch("platform.machine", lambda: "aarch64"), self.trouble("aarch64", "set LIBTORCH"):
-            fetch_libtorch.fetch(self.target)
+            self.library.fetch(self.target)
+
+    def test_onnx_runtime_is_one_file_of_its_wheel(self) -> None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("onnxruntime/capi/libonnxruntime.so.9", b"library")
+            archive.writestr("onnxruntime/capi/onnxruntime_pybind11_state.so", b"not wanted")
+        wheel = OnnxRuntime.wheels[0]._replace(
+            sha256=hashlib.sha256(packed.getvalue()).hexdigest(),
+            libraries={"onnxruntime/capi/libonnxruntime.so.9": ("lib/libonnxruntime.so", 7)})
+        os.environ["MARSERVE_WHEELS"] = str(self.folder)
+        (self.folder / wheel.file).write_bytes(packed.getvalue())
+        target = self.target.parent / "onnxruntime"
+        with mock.patch.multiple(OnnxRuntime, wheels=(wheel,), check_loads=self.loads):
+            OnnxRuntime().fetch(target)
+            self.assertTrue(OnnxRuntime().is_whole(target))
+        self.assertFalse(OnnxRuntime().is_whole(target), "it is not as large as the real one")
+        self.assertEqual({path.name for path in (target / "lib").iterdir()}, {"libonnxruntime.so"})
+        self.assertEqual(self.names(), {"onnxruntime", "onnxruntime.lock"})
+
+    def test_where_there_is_no_wheel_of_onnx_runtime_the_server_is_told_of_ones_own(self) -> None:
+        with mock.patch("platform.machine", lambda: "aarch64"), self.trouble("aarch64", "set ORT_DYLIB_PATH"):
+            OnnxRuntime().fetch(self.target)
+
+
+class Wanted(unittest.TestCase):
+    def test_the_files_that_are_wanted_are_those_that_are_looked_for(self) -> None:
+        for library in (Libtorch, OnnxRuntime):
+            with self.subTest(library.name):
+                places = [place for wheel in library.wheels for place, _ in wheel.libraries.values()]
+                self.assertIn(library.loads, places)
+                self.assertIn(library.version, [wheel.version for wheel in library.wheels])
 
 
 if __name__ == "__main__":

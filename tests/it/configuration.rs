@@ -131,7 +131,7 @@ fn kserves_configuration_loads_the_models_of_its_snapshot() {
     fs::write(place.path("store/mnist.mar"), "").unwrap();
     let checked = place.check(&[]);
     assert_eq!(checked.row("management_address").0, "http://127.0.0.1:8085");
-    for words in ["grpc_inference_port", "NUM_WORKERS", "load_models (config.properties:13)"] {
+    for words in ["install_py_dep_per_model", "NUM_WORKERS", "load_models (config.properties:13)"] {
         assert_eq!(checked.out.matches(&format!(" {words}")).count(), 1, "{}", checked.out);
     }
 }
@@ -215,13 +215,14 @@ fn started(mut command: Command) -> Checked {
 
 /// The address of everything, on any free port.
 const FREE: &str = "inference_address=http://127.0.0.1:0\n\
-    management_address=http://127.0.0.1:0\nmetrics_address=http://127.0.0.1:0";
+    management_address=http://127.0.0.1:0\nmetrics_address=http://127.0.0.1:0\n\
+    grpc_inference_port=0\ngrpc_management_port=0";
 
 #[test]
 fn a_server_that_starts_tells_once_what_is_not_used() {
     let place = Place::with(&format!("{FREE}\nvmargs=-Xmx1g"));
     let Checked { err, .. } = started(place.command(&["--foreground", "--ncs"]));
-    let warning = "not used: vmargs (config.properties:4): there is no JVM";
+    let warning = "not used: vmargs (config.properties:6): there is no JVM";
     assert_eq!(err.matches(warning).count(), 1, "{err}");
 }
 

@@ -22,6 +22,8 @@ mod detectors;
 /// FastAI's learners as they were exported: answers, batches, checks and faults.
 #[cfg(feature = "torch")]
 mod exported;
+/// gRPC: TorchServe's services, the Open Inference Protocol, health, reflection, keys, limits, streams.
+mod grpc;
 /// The built-in handlers over the network: archives without a configuration, forms of inputs and answers.
 mod handlers;
 /// Whether the server lives and is ready, and what it says where it is not.

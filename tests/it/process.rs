@@ -46,6 +46,7 @@ impl Place {
         for port in ["--inference-address", "--management-address", "--metrics-address"] {
             arguments.extend([port, free]);
         }
+        arguments.extend(FREE_GRPC);
         arguments.extend(more);
         self.marserve(&arguments)
     }
@@ -71,6 +72,9 @@ impl Place {
         Foreground::start(self.start(more).arg("--foreground"))
     }
 }
+
+/// Any free ports for gRPC.
+const FREE_GRPC: [&str; 4] = ["--grpc-inference-port", "0", "--grpc-management-port", "0"];
 
 struct Foreground {
     child: Child,
@@ -388,6 +392,7 @@ fn the_models_of_the_last_run_are_those_of_the_next_unless_told_otherwise() {
         for port in ["--inference-address", "--management-address", "--metrics-address"] {
             arguments.extend([port, "http://127.0.0.1:0"]);
         }
+        arguments.extend(FREE_GRPC);
         arguments.extend(more);
         let mut command = place.marserve(&arguments);
         // Nothing of the folder that the tests run in.

@@ -141,3 +141,20 @@ impl fmt::Debug for dyn VersionEvents {
         f.write_str("VersionEvents")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_of_whoever_could_have_helped_it() {
+        let of = |code| Outcome::Refused(code).failure();
+        assert_eq!(Outcome::Answered.failure(), None);
+        assert_eq!(Outcome::Abandoned.failure(), Some(Failure::Canceled));
+        assert_eq!(of(ErrorCode::Overloaded), Some(Failure::Rejected));
+        assert_eq!(of(ErrorCode::PredictionFailed), Some(Failure::Backend));
+        assert_eq!(of(ErrorCode::OutOfMemory), Some(Failure::Backend));
+        assert_eq!(of(ErrorCode::InvalidInput), Some(Failure::Other));
+        assert_eq!(of(ErrorCode::Unavailable), Some(Failure::Other));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mar_handler::{DType, Error, Result, Side, Signature, TensorSpec};
+use mar_handler::{DType, Error, Handler, Result, Side, Signature, TensorSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -34,10 +34,13 @@ impl Interface {
     /// else what its handler knows.
     pub(crate) fn of_archive(
         settings: &Map<String, Value>,
-        (file, handler): (Signature, Signature),
+        file: Signature,
+        handler: &dyn Handler,
     ) -> Result<Self> {
-        let declared = declared(settings)?;
-        let signature = filled(over(declared, file)?, handler);
+        let signature = filled(over(declared(settings)?, file)?, handler.signature());
+        if !handler.stacks() {
+            return Ok(Self { signature, ..Self::default() });
+        }
         let inputs = signature.inputs.as_deref().unwrap_or_default();
         let fixed = inputs.iter().find(|input| match input.shape.as_deref() {
             Some([first, ..]) => first.is_some(),
@@ -218,4 +221,161 @@ fn filled(signature: Signature, handler: Signature) -> Signature {
 
 fn wrong(what: &dyn std::fmt::Display) -> Error {
     Error::invalid_model(format!("signature in model-config.yaml: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use mar_handler::{Context, Request, Response, Tensor};
+    use serde_json::json;
+
+    use super::*;
+
+    /// A handler that knows this of its network.
+    struct Knows(Signature, bool);
+
+    impl Handler for Knows {
+        fn initialize(_: &Context) -> Result<Self> {
+            Ok(Self(Signature::default(), true))
+        }
+
+        fn preprocess(&self, _: &Request) -> Result<Vec<Tensor>> {
+            Ok(Vec::new())
+        }
+
+        fn postprocess(&self, _: Vec<Tensor>, _: &Request) -> Result<Response> {
+            Ok(Response::bytes("", ""))
+        }
+
+        fn signature(&self) -> Signature {
+            self.0.clone()
+        }
+
+        fn stacks(&self) -> bool {
+            self.1
+        }
+    }
+
+    fn spec(name: &str, dtype: Option<DType>, shape: Option<&[Side]>) -> TensorSpec {
+        TensorSpec { name: name.into(), dtype, shape: shape.map(<[Side]>::to_vec) }
+    }
+
+    fn of(inputs: Vec<TensorSpec>, outputs: Option<Vec<TensorSpec>>) -> Signature {
+        Signature { inputs: Some(inputs), outputs }
+    }
+
+    fn archive(section: &Value, file: Signature, handler: Signature) -> Result<Interface> {
+        let settings = Map::from_iter([("signature".to_owned(), section.clone())]);
+        Interface::of_archive(&settings, file, &Knows(handler, true))
+    }
+
+    #[test]
+    fn what_is_declared_goes_before_the_file_and_that_before_the_handler() {
+        let section = json!({"inputs": [{"name": "image", "shape": [-1, 3, 8, 8]}]});
+        let file = of(
+            vec![spec("x", Some(DType::F16), Some(&[None, None]))],
+            Some(vec![TensorSpec::named("y")]),
+        );
+        let known = of(
+            vec![spec("input", Some(DType::F32), None)],
+            Some(vec![spec("output", Some(DType::F32), Some(&[None, Some(4)]))]),
+        );
+        let got = archive(&section, file, known.clone()).unwrap();
+        let sides = [None, Some(3), Some(8), Some(8)];
+        let inputs = vec![spec("image", Some(DType::F16), Some(&sides))];
+        let outputs = vec![spec("y", Some(DType::F32), Some(&[None, Some(4)]))];
+        assert_eq!(got.signature, of(inputs, Some(outputs)));
+        assert!(got.batched && got.max_rows.is_none());
+
+        let got = archive(&Value::Null, Signature::default(), known.clone()).unwrap();
+        assert_eq!(got.signature, known, "nobody else says anything");
+        let two = of(vec![TensorSpec::named("a"), TensorSpec::named("b")], None);
+        let got = archive(&Value::Null, two.clone(), known.clone()).unwrap();
+        assert_eq!(got.signature.inputs, two.inputs, "the handler speaks of another number");
+        let opaque = Knows(known, false);
+        let got = Interface::of_archive(&Map::new(), two, &opaque).unwrap();
+        assert!(!got.batched, "the handler gives the network no rows");
+    }
+
+    #[test]
+    fn a_first_side_that_is_fixed_is_no_batchs() {
+        for (shape, batched) in [
+            (json!([1, 4]), false),
+            (json!([]), false),
+            (json!([-1, 4]), true),
+            (json!(null), true),
+        ] {
+            let section = json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}]});
+            let got = archive(&section, Signature::default(), Signature::default()).unwrap();
+            assert_eq!(got.batched, batched, "{shape}");
+        }
+    }
+
+    #[test]
+    fn a_signature_that_is_none_names_what_is_wrong() {
+        let tensor = |more: &str| {
+            let text = format!(r#"{{"inputs": [{{"name": "x", {more}}}]}}"#);
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        for (section, words) in [
+            (json!({"input": []}), "unknown field `input`"),
+            (tensor(r#""dtype": "FP32""#), "unknown field `dtype`"),
+            (tensor(r#""datatype": "float32""#), "\"x\" has no datatype \"float32\"; known: BOOL"),
+            (tensor(r#""shape": [-2]"#), "\"x\" has a side of -2; write -1"),
+            (json!({"outputs": [{"name": "y"}, {"name": "y"}]}), "outputs: \"y\" stands twice"),
+            (json!({"inputs": []}), "inputs is empty"),
+            (json!({"inputs": [{"name": ""}]}), "a name is empty"),
+            (json!([1]), "signature in model-config.yaml: "),
+        ] {
+            let error = archive(&section, Signature::default(), Signature::default()).unwrap_err();
+            assert!(error.message().starts_with("signature in model-config.yaml: "), "{error}");
+            assert!(error.message().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn declared_names_that_the_file_has_come_in_its_order_and_others_by_their_place() {
+        let file =
+            || of(vec![spec("a", Some(DType::I64), None), spec("b", Some(DType::F32), None)], None);
+        let over = |declared: Vec<TensorSpec>| over(of(declared, None), file());
+        let swapped = over(vec![
+            spec("b", None, Some(&[None])),
+            spec("a", Some(DType::I64), Some(&[None, Some(2)])),
+        ]);
+        let expected = vec![
+            spec("a", Some(DType::I64), Some(&[None, Some(2)])),
+            spec("b", Some(DType::F32), Some(&[None])),
+        ];
+        assert_eq!(swapped.unwrap().inputs, Some(expected));
+        let renamed = over(vec![TensorSpec::named("INPUT__0"), TensorSpec::named("INPUT__1")]);
+        let expected = vec![
+            spec("INPUT__0", Some(DType::I64), None),
+            spec("INPUT__1", Some(DType::F32), None),
+        ];
+        assert_eq!(renamed.unwrap().inputs, Some(expected));
+        let error = over(vec![TensorSpec::named("INPUT__0")]).unwrap_err();
+        assert!(error.message().contains("1 inputs are declared (INPUT__0)"), "{error}");
+        assert!(error.message().contains("the network has 2 (a, b)"), "{error}");
+        let error = over(vec![spec("b", Some(DType::F64), None)]).unwrap_err();
+        let words = "input \"b\" is declared FP64, and the network has FP32";
+        assert!(error.message().contains(words), "{error}");
+    }
+
+    #[test]
+    fn a_networks_rows_are_bounded_and_its_file_has_to_allow_several() {
+        let network = |max_batch_size| Network {
+            signature: of(vec![spec("x", None, Some(&[Some(4), Some(2)]))], None),
+            max_batch_size,
+            ..Network::default()
+        };
+        let got = Interface::of_network(&network(8), Signature::default()).unwrap();
+        assert_eq!((got.batched, got.max_rows), (true, Some(8)));
+        assert_eq!(got.signature.inputs, Some(vec![spec("x", None, Some(&[None, Some(2)]))]));
+        let got = Interface::of_network(&network(0), Signature::default()).unwrap();
+        assert_eq!((got.batched, got.max_rows), (false, None));
+        assert_eq!(got.signature, network(0).signature);
+        let file = of(vec![spec("x", None, Some(&[Some(1), Some(2)]))], None);
+        let error = Interface::of_network(&network(8), file).unwrap_err();
+        let words = "max_batch_size is 8, and the network fixes the first side of input \"x\" to 1";
+        assert!(error.message().contains(words), "{error}");
+    }
 }

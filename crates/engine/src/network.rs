@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mar_handler::{Device, Side, Signature, Tensor};
@@ -22,7 +23,7 @@ pub struct Network {
     /// [`Engine::infer`](crate::Engine::infer) have the network's.
     pub reshaped: BTreeMap<String, Vec<Side>>,
     /// What the places of an output mean, by the output's name: for clients that ask for the likeliest.
-    pub labels: BTreeMap<String, Vec<String>>,
+    pub labels: BTreeMap<String, Arc<[String]>>,
     /// Rows of a batch at most; 0 where the first side is no batch's.
     pub max_batch_size: usize,
     /// How requests are put together.

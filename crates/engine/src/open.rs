@@ -115,8 +115,8 @@ impl Opener {
             manifest: archive.manifest().model.extra.clone(),
         };
         let handler = registration.initialize(&context)?;
-        let known = (runtime.signature(&file)?, handler.signature());
-        let interface = Interface::of_archive(&context.config, known)?;
+        let interface =
+            Interface::of_archive(&context.config, runtime.signature(&file)?, handler.as_ref())?;
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
             handler,

@@ -439,6 +439,8 @@ fn no_worker_left() -> Error {
 }
 
 #[cfg(test)]
+mod levels;
+#[cfg(test)]
 mod model;
 
 #[cfg(test)]

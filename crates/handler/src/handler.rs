@@ -57,6 +57,13 @@ pub trait Handler: Send + Sync + 'static {
         Signature::default()
     }
 
+    /// Whether each request is one row of every input of the network, so that clients who bring the network's
+    /// own input may bring several rows, and share batches. Not so where [`Self::inference`] gives the network
+    /// something else than stacked requests.
+    fn stacks(&self) -> bool {
+        true
+    }
+
     /// What the handler tells of its model to those who ask for it (`customized=true`): labels, sizes,
     /// whatever a client needs. Nothing by default.
     fn describe(&self) -> Map<String, Value> {

@@ -85,7 +85,7 @@ fn room(aligned: usize, capacity: usize) -> (Vec<u8>, usize) {
 }
 
 /// What has to stand before the bytes, so that the one at `aligned` is at a multiple.
-fn padding(data: &Vec<u8>, aligned: usize) -> usize {
+fn padding(data: &[u8], aligned: usize) -> usize {
     data.as_ptr().addr().wrapping_add(aligned).wrapping_neg() % ALIGN
 }
 

@@ -7,7 +7,6 @@
 
 mod buffer;
 mod config;
-mod datatype;
 mod infer;
 mod json;
 mod metadata;
@@ -24,7 +23,6 @@ pub mod triton;
 mod types;
 
 pub use buffer::AlignedBuffer;
-pub use datatype::{datatype, dtype};
 pub use json::{BinaryOutputs, Encoded, decode, decode_raw, encode};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named};

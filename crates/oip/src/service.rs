@@ -38,7 +38,7 @@ impl Service {
     /// A service over this engine.
     pub fn new(engine: Arc<Engine>, config: ServiceConfig) -> Self {
         let shared_memory = Arc::new(SharedMemory::new(config.shared_memory.clone()));
-        Self { engine, config, unloaded: Unloaded::default(), shared_memory }
+        Self { engine, config, shared_memory, unloaded: Unloaded::default() }
     }
 
     /// The engine behind it.

@@ -133,6 +133,13 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// What whoever offers a device's memory is told.
+    pub fn no_cuda() -> Error {
+        Error::invalid_input(
+            "CUDA shared memory is not taken; register system shared memory, or send the tensors",
+        )
+    }
+
     /// Forgets a region, or all of them. One that is not there is forgotten already.
     pub fn unregister(&self, name: Option<&str>) {
         let mut regions = self.regions.write();

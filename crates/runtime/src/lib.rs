@@ -1,69 +1,20 @@
-//! libtorch as a runtime of marserve: TorchScript files become [`Model`]s.
+//! What runs networks: libtorch for TorchScript files, ONNX Runtime for ONNX files.
 //!
-//! The only crate that names tch. It calls libtorch through the `f_*` and `Result` forms alone,
-//! because a C++ exception is an answer to a client, never a panic. It knows no queue and no protocol.
-#![expect(
-    clippy::cast_possible_wrap,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "libtorch counts in i64 what lies in memory, so every size fits i64 and usize alike"
-)]
+//! The only crate that names tch and ort, and the only one with `unsafe`. It knows no queue and no protocol.
+//! Each library is a feature, and a server has the one, the other, both or none.
 
-mod answer;
-mod convert;
-mod cuda;
-mod epilogue;
-mod error;
+#[cfg(test)]
+mod epilogue_tests;
+#[cfg(any(feature = "torch", feature = "onnx"))]
+mod failure;
+#[cfg(any(feature = "torch", feature = "onnx"))]
 mod memory;
-mod model;
-mod script;
-mod sharing;
-mod torchvision;
+#[cfg(feature = "onnx")]
+mod onnx;
+#[cfg(feature = "torch")]
+mod torch;
 
-use std::sync::Arc;
-
-use mar_handler::{LoadSpec, Model, Result, Runtime};
-
-/// libtorch.
-#[derive(Debug)]
-pub struct Torch {
-    cuda_devices: usize,
-}
-
-impl Torch {
-    /// Starts libtorch, with CUDA where the library and the machine have it.
-    pub fn start() -> Self {
-        cuda::open_beside_libtorch();
-        torchvision::register();
-        let cuda_devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
-        log::info!("libtorch {}: {cuda_devices} CUDA devices", version());
-        Self { cuda_devices }
-    }
-}
-
-/// The libtorch release this crate is bound to; tch 0.24 stands for it.
-pub fn version() -> &'static str {
-    "2.11.0"
-}
-
-impl Runtime for Torch {
-    fn name(&self) -> &'static str {
-        "libtorch"
-    }
-
-    fn extensions(&self) -> &'static [&'static str] {
-        &["pt", "pth", "ts", "torchscript"]
-    }
-
-    fn cuda_devices(&self) -> usize {
-        self.cuda_devices
-    }
-
-    fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        Ok(Arc::new(model::TorchModel::load(spec)?))
-    }
-
-    fn release_memory(&self) {
-        memory::give_back();
-    }
-}
+#[cfg(feature = "onnx")]
+pub use onnx::Onnx;
+#[cfg(feature = "torch")]
+pub use torch::{Torch, version};

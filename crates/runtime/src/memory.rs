@@ -1,4 +1,4 @@
-//! Memory that libtorch has freed and the C library keeps.
+//! Memory that a library has freed and the C library keeps.
 
 /// Gives the free parts of the heap back to the system, so that an unloaded model's weights do not stay
 /// with the process.

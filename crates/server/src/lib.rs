@@ -1,4 +1,4 @@
-//! The server around one engine: command line, REST, start and stop.
+//! The server around one engine: command line, REST, gRPC, start and stop.
 //!
 //! Adapters only. What a request means is the engine's business and what a model does a handler's;
 //! this crate turns bytes on a socket into a [`Request`](mar_engine::Request) and a
@@ -6,6 +6,7 @@
 
 mod access;
 mod fetch;
+mod grpc;
 mod launch;
 mod logging;
 mod metrics;
@@ -24,6 +25,6 @@ pub use mar_engine::{Registration, Runtime};
 pub use metrics::Metrics;
 pub use server::Server;
 pub use settings::{
-    Access, Address, ApiKey, Cors, Endpoint, Envelope, Listed, LogFormat, Measuring, MetricsMode,
-    ModelSource, ModelStore, Settings, Tls,
+    Access, Address, ApiKey, Cors, Endpoint, Envelope, GrpcService, GrpcSite, Listed, LogFormat,
+    Measuring, MetricsMode, ModelSource, ModelStore, Settings, Tls,
 };

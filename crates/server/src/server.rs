@@ -1,5 +1,6 @@
 //! One running server: bound listeners over one engine, from the first request to the last.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +9,17 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
+use mar_oip::{Service, ServiceConfig};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
 use crate::access::{Keyring, Surface};
 use crate::metrics::Metrics;
 use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
-use crate::settings::Settings;
 use crate::settings::snapshot::Kind;
+use crate::settings::{GrpcService, Settings};
 use crate::snapshots::Snapshots;
-use crate::{fetch, startup, tls};
+use crate::{fetch, grpc, startup, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct Server {
     engine: Arc<Engine>,
     keyring: Arc<Keyring>,
     listeners: Vec<Listener>,
+    grpc: Vec<grpc::Listener>,
     metrics: Arc<Metrics>,
     settings: Arc<Settings>,
     snapshots: Arc<Snapshots>,
@@ -62,23 +65,29 @@ impl Server {
             let socket = socket::open(&site.endpoint)?;
             open.push((site, socket));
         }
+        let open_grpc = grpc::open(settings)?;
         // Once the addresses are this server's own: the file of one that runs is not written over.
         let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
+        let shared = Shared {
+            oip: Arc::new(Service::new(Arc::clone(&engine), service_config(settings))),
+            engine: Arc::clone(&engine),
+            settings: Arc::clone(&shared_settings),
+            keyring: Arc::clone(&keyring),
+            surfaces: Vec::new(),
+            metrics: Arc::clone(&metrics),
+            snapshots: Arc::clone(&snapshots),
+            cors,
+        };
         let mut listeners = Vec::new();
         for (site, socket) in open {
-            let shared = Shared {
-                engine: Arc::clone(&engine),
-                settings: Arc::clone(&shared_settings),
-                keyring: Arc::clone(&keyring),
-                surfaces: site.surfaces.clone(),
-                metrics: Arc::clone(&metrics),
-                snapshots: Arc::clone(&snapshots),
-                cors: cors.clone(),
-            };
+            let shared = Shared { surfaces: site.surfaces.clone(), ..shared.clone() };
             listeners.push(rest::answer(shared, (site, socket), tls.as_ref())?);
         }
+        let answered = open_grpc.into_iter();
+        let answered = answered.map(|open| grpc::answer(&shared, open, settings.tls.as_ref()));
+        let grpc = answered.collect::<Result<_>>()?;
         let mut logging = JoinSet::new();
         if let Some(interval) = metrics.log_interval() {
             logging.spawn(log_figures(interval, Arc::clone(&engine), Arc::clone(&metrics)));
@@ -87,6 +96,7 @@ impl Server {
             engine,
             keyring,
             listeners,
+            grpc,
             metrics,
             settings: shared_settings,
             snapshots,
@@ -107,6 +117,12 @@ impl Server {
     /// Where `/metrics` answers, if it does.
     pub fn metrics_url(&self) -> Option<&str> {
         self.url(Surface::Metrics)
+    }
+
+    /// Host and port where gRPC answers a service, if it does.
+    pub fn grpc_address(&self, service: GrpcService) -> Option<SocketAddr> {
+        let serving = self.grpc.iter().filter(|listener| listener.services.contains(&service));
+        serving.min_by_key(|listener| listener.services.len()).map(|listener| listener.address)
     }
 
     /// The address of a surface; one of its own before one that it shares.
@@ -146,7 +162,9 @@ impl Server {
         let drained = self.engine.drain(self.settings.grace_period).await;
         // The answers are written by now, or the time for them is over.
         let graceful = drained.is_ok();
-        join_all(self.listeners.iter().map(|listener| listener.handle.stop(graceful))).await;
+        let rest = join_all(self.listeners.iter().map(|listener| listener.handle.stop(graceful)));
+        let grpc = join_all(std::mem::take(&mut self.grpc).into_iter().map(grpc::Listener::stop));
+        futures_util::future::join(rest, grpc).await;
         self.logging.shutdown().await;
         if self.metrics.log_interval().is_some() {
             // What was counted since the last time.
@@ -176,5 +194,15 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
         if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
+    }
+}
+
+/// What the Open Inference Protocol is told of this server.
+fn service_config(settings: &Settings) -> ServiceConfig {
+    ServiceConfig {
+        name: "marserve".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
+        ..ServiceConfig::default()
     }
 }

@@ -16,8 +16,9 @@ use crate::settings::{Endpoint, Settings, Tls};
 /// # Errors
 /// Where a certificate or a key is missing, unreadable or of another; the message names the file.
 pub(crate) fn of(settings: &Settings) -> Result<Option<ServerConfig>> {
-    let endpoints = [&settings.inference, &settings.management, &settings.metrics];
-    let Some(endpoint) = endpoints.into_iter().find(|endpoint| endpoint.tls) else {
+    let rest = [&settings.inference, &settings.management, &settings.metrics];
+    let grpc = settings.grpc.iter().map(|site| &site.endpoint);
+    let Some(endpoint) = rest.into_iter().chain(grpc).find(|endpoint| endpoint.tls) else {
         return Ok(None);
     };
     let tls = settings.tls.as_ref().with_context(|| missing(endpoint))?;

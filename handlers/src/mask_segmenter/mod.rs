@@ -11,7 +11,7 @@ mod told;
 
 use mar_handler::{
     Batch, Context, DType, Epilogue, Error, ErrorCode, Handler, Model, Request, Response, Result,
-    Stage, Tensor,
+    Signature, Stage, Tensor,
 };
 use mar_vision::{Geometry, RgbImage8, decode_oriented};
 use serde_json::{Map, Value};
@@ -139,6 +139,10 @@ impl Handler for MaskSegmenter {
             }
         };
         Ok(input::with_parity(response, &config.pipeline))
+    }
+
+    fn signature(&self) -> Signature {
+        input::signature(&self.config.pipeline, None)
     }
 
     fn describe(&self) -> Map<String, Value> {

@@ -1,6 +1,6 @@
 //! What an archive says of the tensors that its network takes.
 
-use mar_handler::{DType, Result};
+use mar_handler::{DType, Result, TensorSpec};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -78,6 +78,15 @@ impl Input {
             _ => return None,
         };
         Some(declared.iter().map(|side| usize::try_from(*side).unwrap_or(free)).collect())
+    }
+
+    /// What the network takes, with the batch's side.
+    pub(super) fn spec(&self) -> TensorSpec {
+        let side = |side: &i64| usize::try_from(*side).ok();
+        let sides =
+            |shape: &Vec<i64>| std::iter::once(None).chain(shape.iter().map(side)).collect();
+        let shape = self.shape.as_ref().map(sides);
+        TensorSpec { name: self.name.clone(), dtype: Some(self.dtype), shape }
     }
 
     /// What clients are told of it.

@@ -8,7 +8,10 @@ mod read;
 mod row;
 mod write;
 
-use mar_handler::{Context, DType, Error, ErrorCode, Handler, Request, Response, Result, Tensor};
+use mar_handler::{
+    Context, DType, Error, ErrorCode, Handler, Request, Response, Result, Signature, Tensor,
+    TensorSpec,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -121,6 +124,16 @@ impl Handler for TensorHandler {
             named.push((name, output));
         }
         write::response(named, &self.labels, request)
+    }
+
+    fn signature(&self) -> Signature {
+        let inputs = match &self.takes {
+            Takes::Inputs(inputs) => inputs.iter().map(Input::spec).collect(),
+            Takes::Row(columns) => row::specs(columns),
+        };
+        let outputs = self.outputs.iter().map(TensorSpec::named).collect::<Vec<_>>();
+        let outputs = Some(outputs).filter(|outputs| !outputs.is_empty());
+        Signature { inputs: Some(inputs), outputs }
     }
 
     fn describe(&self) -> Map<String, Value> {

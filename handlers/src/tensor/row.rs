@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use mar_handler::{Error, Request, Result, Tensor};
+use mar_handler::{DType, Error, Request, Result, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
 use super::columns::{Cell, Columns, Source};
@@ -57,6 +57,20 @@ pub(super) fn inputs(request: &Request, columns: &Columns) -> Result<Vec<Tensor>
         tensors.push(Tensor::from_vec(&[numbers.len()], numbers)?.named(CONTINUOUS));
     }
     Ok(tensors)
+}
+
+/// What the network takes of rows, with the batch's side.
+pub(super) fn specs(columns: &Columns) -> Vec<TensorSpec> {
+    let of = |name, dtype, count| {
+        let shape = Some(vec![None, Some(count)]);
+        TensorSpec { dtype: Some(dtype), shape, ..TensorSpec::named(name) }
+    };
+    let both = [
+        of(CATEGORICAL, DType::I64, columns.categorical.len()),
+        of(CONTINUOUS, DType::F32, columns.continuous.len()),
+    ];
+    let is_there = |spec: &TensorSpec| spec.shape.as_ref().is_some_and(|it| it[1] != Some(0));
+    both.into_iter().filter(is_there).collect()
 }
 
 /// The members of the row: of the body, or of the object in it that holds the row.
@@ -140,7 +154,7 @@ fn wrong(column: &str, reason: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use mar_handler::{DType, ErrorCode, Handler, Part};
+    use mar_handler::{ErrorCode, Handler, Part};
     use serde_json::{Value, json};
 
     use super::super::TensorHandler;

@@ -7,7 +7,8 @@ mod words;
 use std::borrow::Cow;
 
 use mar_handler::{
-    Batch, Context, Epilogue, Error, Handler, Model, Request, Response, Result, Tensor,
+    Batch, Context, DType, Epilogue, Error, Handler, Model, Request, Response, Result, Signature,
+    Tensor, TensorSpec,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -110,6 +111,21 @@ impl Handler for TextClassifier {
         let scores = answer::scores(&outputs, NAME)?;
         let classes = scores.iter().copied().enumerate();
         answer::json(&answer::Scores::of(&self.labels, classes)?)
+    }
+
+    fn signature(&self) -> Signature {
+        let row = |name| TensorSpec {
+            dtype: Some(DType::I64),
+            shape: Some(vec![None]),
+            ..TensorSpec::named(name)
+        };
+        let inputs = Some(vec![row("text"), row("offsets")]);
+        Signature { inputs, outputs: answer::numbers(&self.labels) }
+    }
+
+    /// The network takes the words of all texts in one row.
+    fn stacks(&self) -> bool {
+        false
     }
 
     fn describe(&self) -> Map<String, Value> {

@@ -3,6 +3,7 @@
 pub(crate) mod fake;
 #[cfg(feature = "torch")]
 pub(crate) mod faults;
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod picture;
 pub(crate) mod server;

@@ -1,5 +1,6 @@
 //! A server in this process, on free ports, stopped with its value.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use mar_engine::{Engine, EngineConfig, VersionState};
 use mar_handler::{Registration, Runtime};
-use mar_server::{Address, Endpoint, Metrics, Server, Settings};
+use mar_server::{Address, Endpoint, GrpcService, GrpcSite, Metrics, Server, Settings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -19,10 +20,15 @@ pub(crate) struct TestServer {
     inference: String,
     management: String,
     metrics: Option<String>,
+    grpc: Vec<(GrpcService, SocketAddr)>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), usize>>>,
     temp: TempDir,
 }
+
+/// Every service of gRPC.
+const SERVICES: [GrpcService; 3] =
+    [GrpcService::Predictions, GrpcService::Management, GrpcService::OpenInference];
 
 /// Settings for tests: free ports, small limits, no waiting.
 pub(crate) fn settings() -> Settings {
@@ -31,6 +37,7 @@ pub(crate) fn settings() -> Settings {
         inference: free(),
         management: free(),
         metrics: free(),
+        grpc: vec![GrpcSite::inference(free()), GrpcSite::management(free())],
         max_request_size: 100_000,
         grace_period: Duration::from_mins(1),
         ..Settings::default()
@@ -134,6 +141,10 @@ impl TestServer {
                         server.inference_url().to_owned(),
                         server.management_url().to_owned(),
                         server.metrics_url().map(str::to_owned),
+                        SERVICES
+                            .into_iter()
+                            .filter_map(|service| Some((service, server.grpc_address(service)?)))
+                            .collect(),
                     );
                     server.load().await.unwrap();
                     send.send(Ok(urls)).unwrap();
@@ -142,9 +153,9 @@ impl TestServer {
                 })
             }
         });
-        let (inference, management, metrics) = receive.recv().unwrap()?;
+        let (inference, management, metrics, grpc) = receive.recv().unwrap()?;
         let (stop, thread) = (Some(stop), Some(thread));
-        Ok(Self { engine, inference, management, metrics, stop, thread, temp })
+        Ok(Self { engine, inference, management, metrics, grpc, stop, thread, temp })
     }
 
     pub(crate) fn inference(&self, path: &str) -> String {
@@ -163,6 +174,21 @@ impl TestServer {
     /// Where the figures answer, if they do.
     pub(crate) fn metrics(&self) -> Option<&str> {
         self.metrics.as_deref()
+    }
+
+    /// Where gRPC answers a service, if it does.
+    pub(crate) fn grpc(&self, service: GrpcService) -> Option<SocketAddr> {
+        self.grpc.iter().find(|(known, _)| *known == service).map(|(_, address)| *address)
+    }
+
+    /// Where gRPC answers predictions and the Open Inference Protocol.
+    pub(crate) fn grpc_inference(&self) -> SocketAddr {
+        self.grpc(GrpcService::OpenInference).unwrap()
+    }
+
+    /// Where gRPC answers management.
+    pub(crate) fn grpc_management(&self) -> SocketAddr {
+        self.grpc(GrpcService::Management).unwrap()
     }
 
     /// Where this server's tokens lie.

@@ -198,6 +198,7 @@ def shapes(table: Table) -> None:
     table.add("weights_as_inputs", model, *ports, [{"x": row}], [answer])
 
     model = graph("external", [node], *ports, {"weight": weight})
+    (HERE / "external.weights").unlink(missing_ok=True)  # or it would be written behind what is there
     onnx.save_model(model, HERE / "external.onnx", save_as_external_data=True, location="external.weights",
                     size_threshold=0)
     (HERE / "external.weights").chmod(0o644)
@@ -209,7 +210,7 @@ def shapes(table: Table) -> None:
 
 
 def others(table: Table) -> None:
-    """Texts to numbers, a list of dictionaries, a network that takes its time, one of a later time."""
+    """Texts to numbers, a list of dictionaries, a list of tensors, one that takes its time, one of a later time."""
     ports: list[list[Port]] = [[("text", "BYTES", [None])], [("words", "INT64", [None])]]
     node = helper.make_node("StringSplit", ["text"], ["split", "words"])
     table.add("words", graph("words", [node], *ports), *ports,
@@ -242,6 +243,13 @@ def others(table: Table) -> None:
              helper.make_node("Add", ["rounds", "nothing"], ["done"])]
     table.add("busy", graph("busy", nodes, *ports, {"zero": np.array(0, np.int64)}), *ports,
               [{"rounds": np.array([[3], [5]], np.int64)}], [{"done": np.array([[3], [5]], np.int64)}])
+
+    tensors = helper.make_value_info(
+        "tensors", helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, [None])))
+    joined = graph("sequence_input", [helper.make_node("ConcatFromSequence", ["tensors"], ["joined"], axis=0)], [],
+                   [("joined", "FP32", [None])])
+    joined.graph.input.append(tensors)
+    (HERE / "sequence_input.onnx").write_bytes(joined.SerializeToString())
 
     later = graph("later", [helper.make_node("Identity", ["x"], ["y"])], inputs, [("y", "FP32", [None, 2])])
     later.opset_import[0].version = 999

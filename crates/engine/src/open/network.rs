@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use mar_handler::{
-    Context, DType, Device, Error, ErrorCode, Handler, Request, Response, Result, Side, Signature,
-    Tensor,
+    Context, DType, Device, Error, ErrorCode, Handler, Request, Response, Result, Side, Tensor,
 };
 use serde_json::{Map, Value, json};
 
@@ -44,7 +43,7 @@ impl Opener {
                 Error::invalid_model(format!("warm-up \"{}\": {error}", warmup.name))
             })?;
         }
-        let handler = self.handler_of(version, request, &interface);
+        let handler = self.handler_of(version, request, (network, &interface));
         Ok(Loaded {
             handler,
             runtime,
@@ -63,11 +62,11 @@ impl Opener {
         &self,
         version: &ModelVersion,
         request: &LoadRequest,
-        interface: &Interface,
+        (network, interface): (&Network, &Interface),
     ) -> Box<dyn Handler> {
         let made = || {
             let registration = self.handlers.iter().find(|known| known.name() == HANDLER)?;
-            let section = section(&interface.signature, interface.batched)?;
+            let section = section(network, interface)?;
             let context = Context {
                 model_name: version.name().to_owned(),
                 model_version: version.version().to_owned(),
@@ -82,14 +81,18 @@ impl Opener {
     }
 }
 
-/// What the handler of tensors is to know, where all of it is known.
-fn section(signature: &Signature, batched: bool) -> Option<Value> {
-    let own = usize::from(batched);
+/// What the handler of tensors is to know, where all of it is known: it gives the network its own sides.
+fn section(network: &Network, interface: &Interface) -> Option<Value> {
+    let signature = &interface.signature;
+    let own = usize::from(interface.batched);
     let side = |side: &Side| side.map_or(json!(-1), |side| json!(side));
     let mut inputs = Vec::new();
     for input in signature.inputs.as_ref()? {
         let dtype = input.dtype.filter(|dtype| *dtype != DType::Bytes)?;
-        let shape = input.shape.as_ref()?.iter().skip(own).map(side).collect::<Vec<_>>();
+        let shape: Vec<Value> = match network.reshaped.get(&input.name) {
+            Some(sides) => sides.iter().map(side).collect(),
+            None => input.shape.as_ref()?.iter().skip(own).map(side).collect(),
+        };
         inputs.push(json!({ "name": input.name, "dtype": dtype.name(), "shape": shape }));
     }
     let mut section = json!({ "inputs": inputs });

@@ -6,7 +6,6 @@ use std::fmt::Display;
 use half::{bf16, f16};
 use mar_engine::{DType, Element, Error, Result, Tensor};
 
-use crate::datatype::datatype;
 use crate::quoted::sides;
 
 /// Elements that are sorted at most.
@@ -26,7 +25,7 @@ pub(super) fn best(
     match tensor.dtype() {
         DType::Bool | DType::Bytes => Err(Error::invalid_input(format!(
             "classification is of numbers, and this is {}",
-            datatype(tensor.dtype())
+            tensor.dtype().datatype()
         ))),
         DType::U8 => of::<u8>(tensor, most, batched, labels),
         DType::U16 => of::<u16>(tensor, most, batched, labels),
@@ -63,7 +62,7 @@ fn of<T: Element + PartialOrd + Display>(
     let mut elements = Vec::with_capacity(rows * kept);
     for row in values.chunks(classes.max(1)) {
         let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|a, b| descending(row[*a], row[*b]));
+        order.sort_by(|a, b| descending(&row[*a], &row[*b]));
         for index in order.into_iter().take(kept) {
             let value = row[index];
             let label = labels.and_then(|labels| labels.get(index));
@@ -80,9 +79,9 @@ fn of<T: Element + PartialOrd + Display>(
 }
 
 /// The highest first, what is no number last, equals as they stand.
-fn descending<T: PartialOrd>(a: T, b: T) -> Ordering {
+fn descending<T: PartialOrd>(a: &T, b: &T) -> Ordering {
     let is_number = |value: &T| value.partial_cmp(value).is_some();
-    b.partial_cmp(&a).unwrap_or_else(|| is_number(&b).cmp(&is_number(&a)))
+    b.partial_cmp(a).unwrap_or_else(|| is_number(b).cmp(&is_number(a)))
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use mar_engine::{
 
 use super::outputs::{Wanted, check_size};
 use super::{apart, inputs, of_tensor};
-use crate::datatype::datatype;
 use crate::names::{HANDLER_INPUT, HANDLER_OUTPUT};
 use crate::quoted::{Quoted, sides};
 use crate::{InferRequest, InferResponse, InputTensor, Parameter, Parameters, Service};
@@ -89,7 +88,7 @@ fn sole(model: &str, inputs: Vec<InputTensor>) -> Result<InputTensor> {
     if input.dtype != DType::Bytes {
         return Err(wrong(format!(
             "datatype is {}, and the handler takes BYTES; model {} takes tensors",
-            datatype(input.dtype),
+            input.dtype.datatype(),
             Quoted(model.trim_end_matches(crate::HANDLER))
         )));
     }

@@ -3,7 +3,6 @@
 use mar_engine::{DType, Error, Interface, Result, Side, Tensor, TensorSpec};
 
 use crate::InputTensor;
-use crate::datatype::datatype;
 use crate::infer::of_tensor;
 use crate::quoted::{Quoted, Sides, list, sides};
 use crate::shared_memory::{Place, SharedMemory};
@@ -73,7 +72,7 @@ fn check_size(dtype: DType, shape: &[usize], wanted: u64, found: u64) -> Result<
     }
     Err(Error::invalid_input(format!(
         "{} of shape {} takes {wanted} bytes, and here are {found}",
-        datatype(dtype),
+        dtype.datatype(),
         sides(shape)
     )))
 }
@@ -143,8 +142,8 @@ fn check(input: &InputTensor, spec: Option<&TensorSpec>, interface: &Interface) 
     {
         return Err(Error::invalid_input(format!(
             "datatype is {}, and the model takes {}",
-            datatype(input.dtype),
-            datatype(wanted)
+            input.dtype.datatype(),
+            wanted.datatype()
         )));
     }
     if let Some(wanted) = spec.and_then(|spec| spec.shape.as_deref()) {

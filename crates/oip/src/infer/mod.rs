@@ -7,6 +7,8 @@ mod inputs;
 mod network;
 mod outputs;
 
+use std::collections::BTreeSet;
+
 use mar_engine::{Admission, Error, ErrorCode, Result};
 
 use crate::parameters;
@@ -29,7 +31,7 @@ impl Service {
     ) -> Result<InferResponse> {
         let Named { version, handler } = self.find(&request.model, request.version.as_deref())?;
         let id = request.id.clone();
-        let answered = match self.checked(&request) {
+        let answered = match checked(&request) {
             Err(error) => Err(error),
             Ok(()) if handler => handler::infer(self, admission, &version, request).await,
             Ok(()) => network::infer(self, admission, &version, request).await,
@@ -40,30 +42,31 @@ impl Service {
             _ => error,
         })
     }
+}
 
-    /// What has to be so whatever the request is for.
-    fn checked(&self, request: &InferRequest) -> Result<()> {
-        parameters::check_names(&request.parameters)?;
-        for (index, input) in request.inputs.iter().enumerate() {
-            if request.inputs[..index].iter().any(|before| before.name == input.name) {
-                let message = format!("input {} is given twice", Quoted(&input.name));
-                return Err(Error::invalid_input(message));
-            }
-            if input.shape.len() > MOST_SIDES {
-                return Err(Error::invalid_input(format!(
-                    "input {} has {} sides, and a tensor has {MOST_SIDES} at most",
-                    Quoted(&input.name),
-                    input.shape.len()
-                )));
-            }
+/// What has to be so whatever the request is for.
+fn checked(request: &InferRequest) -> Result<()> {
+    parameters::check_names(&request.parameters)?;
+    let mut seen = BTreeSet::new();
+    for input in &request.inputs {
+        if !seen.insert(input.name.as_str()) {
+            let message = format!("input {} is given twice", Quoted(&input.name));
+            return Err(Error::invalid_input(message));
         }
-        for (index, output) in request.outputs.iter().enumerate() {
-            if request.outputs[..index].iter().any(|before| before.name == output.name) {
-                let message = format!("output {} is asked for twice", Quoted(&output.name));
-                return Err(Error::invalid_input(message));
-            }
+        if input.shape.len() > MOST_SIDES {
+            return Err(Error::invalid_input(format!(
+                "input {} has {} sides, and a tensor has {MOST_SIDES} at most",
+                Quoted(&input.name),
+                input.shape.len()
+            )));
         }
-        Ok(())
+    }
+    let mut seen = BTreeSet::new();
+    match request.outputs.iter().find(|output| !seen.insert(output.name.as_str())) {
+        None => Ok(()),
+        Some(output) => {
+            Err(Error::invalid_input(format!("output {} is asked for twice", Quoted(&output.name))))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use mar_engine::{Admission, ModelVersion, Result, TensorRequest};
 use super::outputs::{self, Wanted, check_size};
 use super::{apart, inputs, of_tensor};
 use crate::parameters::whole;
+use crate::triton::{to_client, to_network};
 use crate::{InferRequest, InferResponse, InputTensor, Parameters, Service};
 
 /// Answers it.
@@ -31,9 +32,14 @@ pub(super) async fn infer(
         };
         inputs.into_iter().map(tensor).collect::<Result<Vec<_>>>()
     };
+    let mut tensors = apart(shared, tensors).await?;
+    let network = version.network();
+    if let Some(network) = network {
+        tensors = to_network(network, tensors)?;
+    }
     let asked = TensorRequest {
         id: request.request_id,
-        inputs: apart(shared, tensors).await?,
+        inputs: tensors,
         priority,
         timeout: timeout.map(Duration::from_micros),
     };
@@ -41,8 +47,12 @@ pub(super) async fn infer(
     let named = request.version.is_some_and(|version| !version.is_empty());
     let number = named.then(|| version.version());
     let answer = service.engine().infer(admission, version.name(), number, asked).await?;
-    let outputs = outputs::named(interface.signature.outputs.as_deref(), answer.outputs);
-    let labels = |_: usize| None;
+    let outputs = match network {
+        Some(network) => to_client(network, answer.outputs)?,
+        None => answer.outputs,
+    };
+    let outputs = outputs::named(interface.signature.outputs.as_deref(), outputs);
+    let labels = |name: &str| network?.labels.get(name).cloned();
     let chosen = wanted.chosen(outputs, labels)?;
     let memory = Arc::clone(service.shared_memory());
     let outputs =

@@ -65,14 +65,14 @@ impl Wanted {
     }
 
     /// The outputs that are wanted, in the order in which they are. `labels` tells the classes of an output by
-    /// its place.
+    /// its name.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidInput`] naming an output that there is not.
     pub(super) fn chosen(
         &self,
         outputs: Vec<Tensor>,
-        labels: impl Fn(usize) -> Option<Arc<[String]>>,
+        labels: impl Fn(&str) -> Option<Arc<[String]>>,
     ) -> Result<Vec<Labelled>> {
         if self.outputs.is_empty() {
             return Ok(outputs.into_iter().map(|output| (output, None)).collect());
@@ -80,7 +80,7 @@ impl Wanted {
         let names: Vec<&str> = outputs.iter().map(|it| it.name().unwrap_or_default()).collect();
         let chosen = self.outputs.iter().map(|wanted| {
             let place = place(&names, &wanted.name)?;
-            Ok((outputs[place].clone(), wanted.classes.and_then(|_| labels(place))))
+            Ok((outputs[place].clone(), wanted.classes.and_then(|_| labels(names[place]))))
         });
         chosen.collect()
     }

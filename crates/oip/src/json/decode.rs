@@ -7,7 +7,6 @@ use mar_engine::{DType, Error, Interface, Result};
 
 use super::elements;
 use super::reader::Reader;
-use crate::datatype::dtype;
 use crate::parameters::{text, whole};
 use crate::quoted::Quoted;
 use crate::shared_memory::REGION;
@@ -136,7 +135,7 @@ fn input(reader: &mut Reader<'_>) -> Result<Input> {
             "name" => input.name = Some(string(reader, "name")?),
             "datatype" => {
                 let word = string(reader, "datatype")?;
-                let known = dtype(&word).ok_or_else(|| {
+                let known = DType::by_datatype(&word).ok_or_else(|| {
                     Error::invalid_input(format!("datatype {} is none", Quoted(&word)))
                 })?;
                 input.dtype = Some(known);

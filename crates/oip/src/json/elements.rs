@@ -5,7 +5,6 @@ use bytes::Bytes;
 use mar_engine::{DType, Element, Error, Result, Tensor};
 
 use super::reader::Reader;
-use crate::datatype::datatype;
 use crate::quoted::Quoted;
 
 /// Characters of an element that an error repeats at most.
@@ -32,7 +31,7 @@ pub(super) fn bytes(text: &[u8], dtype: DType, count: usize, encoded: bool) -> R
         DType::Bytes => strings(text, count, encoded),
         DType::F16 | DType::BF16 => Err(Error::invalid_input(format!(
             "{} has no form in JSON; send it as binary data",
-            datatype(dtype)
+            dtype.datatype()
         ))),
     }
 }
@@ -74,7 +73,8 @@ fn numbers<T: Element>(text: &[u8], count: usize, of: impl Fn(&str) -> Option<T>
 
 fn held_not<T: Element>(index: usize, element: &str) -> Error {
     let shown: String = element.chars().take(SHOWN).collect();
-    let message = format!("element {index} is {shown}, which {} does not hold", datatype(T::DTYPE));
+    let message =
+        format!("element {index} is {shown}, which {} does not hold", T::DTYPE.datatype());
     Error::invalid_input(message)
 }
 
@@ -208,7 +208,7 @@ mod tests {
             let got = read(&format!("[{held}]"), dtype, 1).unwrap().numbers().at(0);
             assert!((got - wanted).abs() <= wanted.abs() * 1e-7, "{held}: {got}");
             let error = read(&format!("[0, {beyond}]"), dtype, 2).unwrap_err();
-            let word = datatype(dtype);
+            let word = dtype.datatype();
             assert_eq!(error, format!("element 1 is {beyond}, which {word} does not hold"));
         }
     }

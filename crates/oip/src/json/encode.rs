@@ -4,7 +4,6 @@ use bytes::Bytes;
 use mar_engine::{DType, Element, Error, Result, Tensor};
 use serde::Serialize;
 
-use crate::datatype::datatype;
 use crate::parameters::flag;
 use crate::quoted::Quoted;
 use crate::{InferRequest, InferResponse, OutputTensor, Parameter, Parameters};
@@ -102,7 +101,7 @@ fn write(out: &mut Vec<u8>, output: &OutputTensor, binary: bool) -> Result<Optio
     out.push(b'{');
     member(out, "name", name);
     out.push(b',');
-    member(out, "datatype", datatype(tensor.dtype()));
+    member(out, "datatype", tensor.dtype().datatype());
     out.push(b',');
     member(out, "shape", &tensor.shape());
     let behind = (binary && !in_shared_memory).then(|| tensor.bytes().clone());
@@ -214,7 +213,7 @@ fn strings(out: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
 fn binary_only(dtype: DType) -> Error {
     Error::invalid_input(format!(
         "{} has no form in JSON; ask for it with binary_data: true",
-        datatype(dtype)
+        dtype.datatype()
     ))
 }
 

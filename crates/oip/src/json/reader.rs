@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
             serde_json::from_slice(quoted).ok().map(Cow::Owned)
         };
         text.ok_or_else(|| {
-            malformed(format!(
+            malformed(&format!(
                 "the string at byte {start} is no UTF-8, or has an escape that is none"
             ))
         })
@@ -248,14 +248,14 @@ impl<'a> Reader<'a> {
 
     /// What was expected, and where something else stands.
     pub(super) fn unexpected(&self, expected: &str) -> Error {
-        malformed(match self.text.get(self.at) {
+        malformed(&match self.text.get(self.at) {
             Some(_) => format!("expected {expected} at byte {}", self.at),
             None => format!("it ends where {expected} should be"),
         })
     }
 
     fn too_deep(&self) -> Error {
-        malformed(format!("more than {DEEPEST} levels at byte {}", self.at))
+        malformed(&format!("more than {DEEPEST} levels at byte {}", self.at))
     }
 
     fn open(&mut self, bracket: u8, what: &str) -> Result<()> {
@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn malformed(how: String) -> Error {
+fn malformed(how: &str) -> Error {
     Error::invalid_input(format!("the body is not JSON: {how}"))
 }
 

@@ -31,8 +31,18 @@ pub(super) fn from_file(
     if declared {
         return Ok(());
     }
-    let inputs = known(Which::Input, file.signature.inputs.as_deref(), source)?;
-    let outputs = known(Which::Output, file.signature.outputs.as_deref(), source)?;
+    let known = |which, specs| known(which, specs, source);
+    let file = (
+        known(Which::Input, file.signature.inputs.as_deref()),
+        known(Which::Output, file.signature.outputs.as_deref()),
+    );
+    let (inputs, outputs) = match file {
+        (Ok(inputs), Ok(outputs)) => (inputs, outputs),
+        (Err(error), _) if config.input.is_empty() => return Err(error),
+        (_, Err(error)) if config.output.is_empty() => return Err(error),
+        // What is missing of one that is declared is told where it is read.
+        _ => return Ok(()),
+    };
     let batchable = inputs.iter().chain(&outputs).all(|it| it.sides.first() == Some(&-1));
     if config.max_batch_size > 0 && !batchable {
         let why = "is above 0, and the first side of an input or output of the model is no batch's: it is not free; take it out";
@@ -96,7 +106,7 @@ fn known(which: Which, specs: Option<&[TensorSpec]>, source: &Source) -> Result<
     known.ok_or_else(|| {
         let key = which.key();
         source.wrong(&format!(
-            "the {key}s are not declared whole and the model's file does not say them, as TorchScript's never does; write {key} [ {{ name: \"{}__0\", data_type: TYPE_FP32, dims: [ ... ] }} ] into config.pbtxt",
+            "the {key}s are not declared and the model's file does not say them, as TorchScript's never does; write {key} [ {{ name: \"{}__0\", data_type: TYPE_FP32, dims: [ ... ] }} ] into config.pbtxt",
             key.to_uppercase()
         ))
     })

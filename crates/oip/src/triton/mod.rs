@@ -1,16 +1,21 @@
 //! Model repositories of Triton's layout: `config.pbtxt` and versions in folders, as networks for the engine.
 //!
-//! Nothing here serves anything: [`Model::read`] says what there is, [`Repository`] asks the engine to load it.
+//! Nothing here serves anything: [`Model::read`] says what there is, [`Repositories`] asks the engine to load it.
 
 mod complete;
 mod honoured;
 mod layout;
 mod model;
+mod repository;
 mod reshape;
 mod text;
 mod types;
 mod warmup;
 
+#[cfg(test)]
+mod tests;
+
 pub use layout::is_model;
 pub use model::Model;
+pub use repository::Repositories;
 pub use reshape::{to_client, to_network};

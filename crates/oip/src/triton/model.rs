@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mar_engine::{
@@ -97,7 +98,7 @@ impl Model {
             (number, network)
         });
         let versions = versions.collect();
-        Ok(Self { name, versions, warnings, config })
+        Ok(Self { name, config, versions, warnings })
     }
 }
 
@@ -182,7 +183,7 @@ fn interface(
 struct Rest {
     scheduling: Scheduling,
     instances: Vec<Instances>,
-    labels: BTreeMap<String, Vec<String>>,
+    labels: BTreeMap<String, Arc<[String]>>,
 }
 
 impl Rest {

@@ -80,7 +80,8 @@ fn descriptor() -> std::result::Result<MessageDescriptor, String> {
 /// Reads the text form; else the line and what is wrong there.
 fn from_text(text: &str) -> std::result::Result<ModelConfig, (usize, String)> {
     let descriptor = descriptor().map_err(|why| (0, why))?;
-    let message = DynamicMessage::parse_text_format(descriptor, text).map_err(|error| {
+    let text = with_colons(text);
+    let message = DynamicMessage::parse_text_format(descriptor, &text).map_err(|error| {
         let at = error.labels().and_then(|mut labels| labels.next());
         // What ends too early has no place of its own.
         let at = at.map_or(text.trim_end().len(), |label| label.offset());
@@ -89,6 +90,34 @@ fn from_text(text: &str) -> std::result::Result<ModelConfig, (usize, String)> {
         (1 + before.filter(|byte| **byte == b'\n').count(), why)
     })?;
     message.transcode_to().map_err(|error| (0, error.to_string()))
+}
+
+/// The same text with a colon between every key and its list: `input [ ... ]`, which is how most configurations
+/// are written, is read with one alone.
+fn with_colons(text: &str) -> String {
+    let mut with = String::with_capacity(text.len());
+    let mut quote = None;
+    let (mut comment, mut escaped, mut behind_word) = (false, false, false);
+    for c in text.chars() {
+        match quote {
+            _ if comment => comment = c != '\n',
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) => quote = quote.filter(|_| c != open),
+            None if c == '#' => comment = true,
+            None if c == '[' && behind_word => {
+                with.push(':');
+                behind_word = false;
+            }
+            None if c.is_whitespace() => {}
+            None => {
+                quote = matches!(c, '"' | '\'').then_some(c);
+                behind_word = c.is_ascii_alphanumeric() || c == '_';
+            }
+        }
+        with.push(c);
+    }
+    with
 }
 
 fn from_json(text: &str) -> std::result::Result<ModelConfig, String> {
@@ -100,22 +129,79 @@ fn from_json(text: &str) -> std::result::Result<ModelConfig, String> {
     message.transcode_to().map_err(|error| error.to_string())
 }
 
-/// The first line that has a key, in no comment and no string.
+/// The line that has a key, in no comment and no string: the outermost, and of these the first.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let has = |line: &str| {
-        let mut rest = line;
-        loop {
-            let end = rest.find(['"', '\'', '#']).unwrap_or(rest.len());
-            if rest[..end].split(|c| !is_word(c)).any(|word| word == key) {
-                return true;
+    let (mut depth, mut quote) = (0_usize, None);
+    let mut found: Option<(usize, usize)> = None;
+    for (line, rest) in text.lines().enumerate() {
+        let mut rest = rest;
+        while let Some(c) = rest.chars().next() {
+            let (mut taken, inside) = (c.len_utf8(), quote.is_some());
+            match (quote, c) {
+                (Some(_), '\\') => taken += rest[1..].chars().next().map_or(0, char::len_utf8),
+                (Some(open), c) if c == open => quote = None,
+                (None, '#') => break,
+                (None, '"' | '\'') => quote = Some(c),
+                (None, '{' | '[' | '<') => depth += 1,
+                (None, '}' | ']' | '>') => depth = depth.saturating_sub(1),
+                _ => {}
             }
-            let Some(quote) = rest[end..].chars().next().filter(|c| *c != '#') else {
-                return false;
-            };
-            let inside = &rest[end + 1..];
-            rest = inside.find(quote).map_or("", |close| &inside[close + 1..]);
+            if !inside && is_word(c) {
+                taken = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                if &rest[..taken] == key && found.is_none_or(|(least, _)| depth < least) {
+                    found = Some((depth, line + 1));
+                }
+            }
+            rest = &rest[taken..];
         }
-    };
-    text.lines().position(has).map(|index| index + 1)
+        // No string goes on over the end of a line.
+        quote = None;
+    }
+    found.map(|(_, line)| line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_get_their_colons_and_nothing_else_does() {
+        for (text, expected) in [
+            ("input [ { dims: [ 1 ] } ]", "input :[ { dims: [ 1 ] } ]"),
+            ("input\n# of [\n[", "input\n# of [\n:["),
+            ("dims[1]", "dims:[1]"),
+            ("name: \"a [ \\\" b [\" input [", "name: \"a [ \\\" b [\" input :["),
+            ("name: 'a\"' [", "name: 'a\"' ["),
+            ("dims: [ [", "dims: [ ["),
+        ] {
+            assert_eq!(with_colons(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_line_of_the_file() {
+        for (text, line, words) in [
+            (
+                "name: \"m\"\n\ninput [\n { nam: \"x\" } ]",
+                4,
+                "'nam' not found for message 'ModelInput'",
+            ),
+            ("max_batch_size: 1\nmax_batch_size: 2", 2, "'max_batch_size' is already set"),
+            ("max_batch_size: 99999999999", 1, "out of range"),
+            ("input [\n{ name: \"x\"", 2, "reached end of input"),
+            ("name: \"m", 1, "reached end of input"),
+        ] {
+            let (found, why) = from_text(text).unwrap_err();
+            assert_eq!(found, line, "{text}: {why}");
+            assert!(why.contains(words), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_where_it_is_one() {
+        let text = "# kind\nname: \"kind\"\nkindly: 1\ninstance_group [{ kind: KIND_CPU }]";
+        assert_eq!(line_of(text, "kind"), Some(4));
+        assert_eq!(line_of(text, "gpus"), None);
+    }
 }

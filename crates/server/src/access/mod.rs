@@ -44,7 +44,7 @@ struct Issued {
 }
 
 /// Why a request was refused, for its client: tells no key.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Denied(String);
 

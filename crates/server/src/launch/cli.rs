@@ -78,6 +78,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     metrics_address: Option<String>,
 
+    /// The port where gRPC answers predictions and the Open Inference Protocol [default: 7070]
+    #[arg(long, value_name = "PORT")]
+    grpc_inference_port: Option<String>,
+
+    /// The port where gRPC answers management [default: 7071]
+    #[arg(long, value_name = "PORT")]
+    grpc_management_port: Option<String>,
+
     /// Ask for no token, and accept that on addresses that other machines can reach
     #[arg(long, visible_alias = "dt")]
     disable_token_auth: bool,
@@ -166,6 +174,8 @@ impl Args {
             ("--inference-address", "inference_address", self.inference_address.clone()),
             ("--management-address", "management_address", self.management_address.clone()),
             ("--metrics-address", "metrics_address", self.metrics_address.clone()),
+            ("--grpc-inference-port", "grpc_inference_port", self.grpc_inference_port.clone()),
+            ("--grpc-management-port", "grpc_management_port", self.grpc_management_port.clone()),
             ("--disable-token-auth", "disable_token_authorization", set(self.disable_token_auth)),
             ("--enable-model-api", "enable_model_api", set(self.enable_model_api)),
             ("--job-queue-size", "job_queue_size", self.job_queue_size.clone()),

@@ -1,5 +1,6 @@
 //! The server's own process, from the settings to the last answer.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::report;
 use crate::server::Server;
-use crate::settings::{Configuration, Settings};
+use crate::settings::{Configuration, GrpcService, Settings};
 
 /// What a start or a stop came to.
 enum Ended {
@@ -75,6 +76,9 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
     if let Some(url) = server.metrics_url() {
         log::info!("metrics on {url}");
     }
+    for (what, address) in grpc(&server) {
+        log::info!("{what} on {address}");
+    }
 
     let loading = server.load();
     let loaded = tokio::select! {
@@ -92,6 +96,9 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
     if let Some(url) = server.metrics_url() {
         say(&format!("metrics on {url}"));
     }
+    for (what, address) in grpc(&server) {
+        say(&format!("{what} on {address}"));
+    }
     say(STARTED);
     release_output()?;
     log::info!("started");
@@ -104,6 +111,15 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
             Ok(Ended::DeviceLost)
         }
     }
+}
+
+/// What gRPC answers, and where.
+fn grpc(server: &Server) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let services = [
+        ("gRPC predictions", GrpcService::Predictions),
+        ("gRPC management", GrpcService::Management),
+    ];
+    services.into_iter().filter_map(|(what, service)| Some((what, server.grpc_address(service)?)))
 }
 
 /// Ends in good order, or at once where another signal comes.

@@ -84,11 +84,6 @@ pub(crate) fn not_allowed(message: &str) -> HttpResponse {
     body(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowedException", message)
 }
 
-/// Nothing can do it now.
-pub(crate) fn unavailable(message: &str) -> HttpResponse {
-    body(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", message)
-}
-
 /// A fault that is not the client's, or that TorchServe does not lay at the client's door.
 pub(crate) fn internal(message: &str) -> HttpResponse {
     body(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException", message)

@@ -9,8 +9,11 @@ use serde::Serialize;
 
 use super::{error, json};
 
+const HEALTHY: &str = "Healthy";
+
+/// How the server is, in a word.
 #[derive(Debug, Serialize)]
-struct Health {
+pub(crate) struct Health {
     status: &'static str,
 }
 
@@ -18,14 +21,18 @@ struct Health {
 /// or are to load again, as TorchServe has it; `Unhealthy` with status 500 once one could not be loaded or
 /// was given up, or the server is going down.
 pub(super) fn ping(engine: &Engine) -> HttpResponse {
+    let health = health(engine);
+    let healthy = health.status == HEALTHY;
+    let status = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    json::response(status, &health)
+}
+
+/// What `/ping` answers.
+pub(crate) fn health(engine: &Engine) -> Health {
     let healthy = !engine.is_draining()
         && engine.lost_device().is_none()
         && engine.models().iter().all(|(_, model)| is_healthy(&model.default));
-    if healthy {
-        json::response(StatusCode::OK, &Health { status: "Healthy" })
-    } else {
-        json::response(StatusCode::INTERNAL_SERVER_ERROR, &Health { status: "Unhealthy" })
-    }
+    Health { status: if healthy { HEALTHY } else { "Unhealthy" } }
 }
 
 fn is_healthy(version: &ModelVersion) -> bool {

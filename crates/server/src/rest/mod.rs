@@ -3,12 +3,12 @@
 mod body;
 mod common;
 pub(crate) mod error;
-mod health;
+pub(crate) mod health;
 mod inference;
 mod instances;
 mod json;
 mod key;
-mod management;
+pub(crate) mod management;
 mod metrics;
 mod openapi;
 pub(crate) mod plan;
@@ -17,6 +17,7 @@ mod sagemaker;
 pub(crate) mod socket;
 mod surface;
 mod unread;
+mod v2;
 
 use std::io;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use actix_web::guard::fn_guard;
 use actix_web::middleware::{NormalizePath, TrailingSlash, from_fn};
 use actix_web::{App, HttpServer, web};
 use mar_engine::Engine;
+use mar_oip::Service;
 use rustls::ServerConfig;
 
 use crate::access::{Keyring, Surface};
@@ -42,6 +44,8 @@ use socket::{Socket, SocketFile};
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
+    /// The Open Inference Protocol over the same engine.
+    pub(crate) oip: Arc<Service>,
     pub(crate) settings: Arc<Settings>,
     /// Who may ask what.
     pub(crate) keyring: Arc<Keyring>,
@@ -74,7 +78,10 @@ pub(crate) struct Listener {
 /// The routes of a surface.
 fn routes(surface: Surface) -> fn(&mut web::ServiceConfig) {
     match surface {
-        Surface::Inference => inference::mount,
+        Surface::Inference => |config| {
+            v2::mount(config);
+            inference::mount(config);
+        },
         Surface::Management => |config| {
             key::mount(config);
             openapi::mount(config, openapi::management);

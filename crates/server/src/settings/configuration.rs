@@ -5,7 +5,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::Settings;
 use super::draft::Draft;
-use super::keys::{Action, USED};
+use super::keys::{self, Action};
 use super::layers::{self, CommandLine, Given, Layers, Surroundings};
 use crate::logging::one_line;
 
@@ -33,7 +33,7 @@ pub(crate) fn read(asked: &CommandLine, around: &Surroundings) -> Result<Configu
     let file = layers::config_file(asked, around)?;
     let mut layers = layers::merge(file.as_deref(), asked, around)?;
     let mut draft = Draft::default();
-    for key in USED {
+    for key in keys::used() {
         if let (Action::Set(set), Some(given)) = (key.action, layers.given.get(key.name)) {
             set(&mut draft, &given.value).map_err(|error| wrong(key.name, given, &error))?;
         }
@@ -73,8 +73,7 @@ fn effective(layers: &Layers) -> Vec<(String, String)> {
 }
 
 fn rows(layers: &Layers, settings: &Settings, from_variable: bool) -> Vec<[String; 3]> {
-    let mut rows: Vec<[String; 3]> = USED
-        .iter()
+    let mut rows: Vec<[String; 3]> = keys::used()
         .map(|key| {
             let (value, source) = match layers.given.get(key.name) {
                 Some(given) => (given.value.clone(), given.source.to_string()),

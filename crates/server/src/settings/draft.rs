@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::address::{check_reach, tls};
+use super::grpc::GrpcDraft;
 use super::models::{self, Models};
 use super::{ApiKey, Listed, Settings};
 use crate::fetch;
@@ -21,6 +22,7 @@ pub(crate) struct Draft {
     pub(crate) listed: Models,
     /// The property `model_snapshot`.
     pub(crate) snapshot: Option<Models>,
+    pub(crate) grpc: GrpcDraft,
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) private_key_file: Option<PathBuf>,
     /// The key `disable_token_authorization`: tokens are made only where it is set, and false.
@@ -37,6 +39,7 @@ impl Default for Draft {
             load_models: String::new(),
             listed: Models::new(),
             snapshot: None,
+            grpc: GrpcDraft::default(),
             certificate_file: None,
             private_key_file: None,
             disable_tokens: None,
@@ -65,15 +68,18 @@ impl Draft {
             (None, None) => None,
         };
         settings.access.tokens = (self.disable_tokens == Some(false)).then_some(self.token_life);
-        let endpoints = [
+        settings.grpc = self.grpc.sites()?;
+        let grpc = settings.grpc.iter().map(|site| (site.key, &site.endpoint));
+        let guarded = [
             ("inference_address", &settings.inference),
             ("management_address", &settings.management),
-            ("metrics_address", &settings.metrics),
         ];
+        let guarded: Vec<_> = guarded.into_iter().chain(grpc).collect();
+        let endpoints = [&guarded[..], &[("metrics_address", &settings.metrics)]].concat();
         settings.tls = tls(self.certificate_file, self.private_key_file, &endpoints)?;
         // Not the metrics: they change nothing and tell no input, TorchServe's tokens never guard them,
         // and they are local unless somebody wrote another address down.
-        for (key, endpoint) in &endpoints[..2] {
+        for (key, endpoint) in guarded {
             check_reach(key, endpoint, &settings.access, self.disable_tokens == Some(true))?;
         }
 

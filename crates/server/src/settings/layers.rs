@@ -360,13 +360,12 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_told_once_by_name_and_with_the_reason() {
-        let file =
-            "grpc_inference_port=1\ngrpc_management_port=2\nvmargs=-Xmx1g\njob_queue_size=1\n";
+        let file = "ipex_enable=true\nipex_gpu_enable=true\nvmargs=-Xmx1g\njob_queue_size=1\n";
         let (_folder, around) = around(file, &[]);
         let layers = read(&CommandLine::default(), &around).unwrap();
         let about = |words: &str| layers.warnings.iter().filter(|w| w.contains(words)).count();
-        assert_eq!((about("grpc_inference_port"), about("grpc_management_port")), (1, 1));
-        assert_eq!((about("no gRPC yet"), about("vmargs"), about("job_queue_size")), (1, 1, 0));
+        assert_eq!((about("ipex_enable"), about("ipex_gpu_enable")), (1, 1));
+        assert_eq!((about("ipex_enable"), about("vmargs"), about("job_queue_size")), (1, 1, 0));
         assert!(!layers.warnings.concat().contains("-Xmx1g"), "values may be secrets");
     }
 

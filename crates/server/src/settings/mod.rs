@@ -3,6 +3,7 @@
 mod address;
 mod configuration;
 mod draft;
+mod grpc;
 mod keys;
 mod layers;
 pub(crate) mod models;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use mar_engine::{EngineConfig, Overrides};
 
 pub(crate) use configuration::{Configuration, read};
+pub use grpc::{GrpcService, GrpcSite};
 pub(crate) use layers::{CommandLine, Flag, Surroundings};
 
 /// Largest body by default, in bytes: TorchServe's `max_request_size` and `max_response_size`.
@@ -35,6 +37,8 @@ pub struct Settings {
     pub management: Endpoint,
     /// Where `/metrics` answers.
     pub metrics: Endpoint,
+    /// The addresses that answer gRPC; none where it is off.
+    pub grpc: Vec<GrpcSite>,
     /// Certificate and key of the endpoints that speak TLS.
     pub tls: Option<Tls>,
     /// The engine's part.
@@ -43,6 +47,8 @@ pub struct Settings {
     pub max_request_size: usize,
     /// Largest response body in bytes.
     pub max_response_size: usize,
+    /// Whether clients may hand over tensors in shared memory.
+    pub shared_memory: bool,
     /// Who may do what.
     pub access: Access,
     /// What browsers on other sites may do.
@@ -229,10 +235,15 @@ impl Default for Settings {
             inference: local(8080),
             management: local(8081),
             metrics: local(8082),
+            grpc: vec![
+                GrpcSite::inference(local(grpc::INFERENCE_PORT)),
+                GrpcSite::management(local(grpc::MANAGEMENT_PORT)),
+            ],
             tls: None,
             engine: EngineConfig::default(),
             max_request_size: MAX_BODY_SIZE,
             max_response_size: MAX_BODY_SIZE,
+            shared_memory: true,
             access: Access::default(),
             cors: Cors::default(),
             measuring: Measuring::default(),

@@ -20,11 +20,11 @@ use half::f16;
 
 use cut::cut;
 use levels::Levels;
-use settings::{Resampling, Settings};
+use settings::{Resampling, Settings, Values};
 
 use crate::decode::{DecodeError, decode_oriented};
 use crate::fast;
-use crate::geometry::{Geometry, Plan, Size};
+use crate::geometry::{Geometry, Plan, Scale, Size};
 use crate::image::{GrayImage8, Image8, RgbImage8};
 use crate::resample::{Filter, resize, resize_tensor};
 
@@ -113,6 +113,35 @@ impl Pipeline {
     /// How near the pixels are to those of the Python stack.
     pub fn parity(&self) -> Parity {
         self.settings.parity
+    }
+
+    /// The sides of what [`Self::run`] gives, in its order; `None` for those that depend on the image.
+    pub fn shape(&self) -> [Option<usize>; 3] {
+        let Settings { color_mode, scale, center_crop, layout, .. } = &self.settings;
+        let channels = match color_mode {
+            ColorMode::Rgb => 3,
+            ColorMode::L => 1,
+        };
+        let size = match (center_crop, scale) {
+            (Some(crop), _) => Some(crop.size),
+            (None, Scale::Squish(size) | Scale::Crop(size) | Scale::Pad(size)) => Some(*size),
+            (None, Scale::Native | Scale::Shorter { .. }) => None,
+        };
+        let [height, width] =
+            [size.map(|size| size.height as usize), size.map(|size| size.width as usize)];
+        match layout {
+            Layout::Chw => [Some(channels), height, width],
+            Layout::Hwc => [height, width, Some(channels)],
+        }
+    }
+
+    /// The type of what [`Self::run`] gives.
+    pub fn sample_type(&self) -> SampleType {
+        match self.settings.values {
+            Values::Levels => SampleType::Uint8,
+            Values::Normalised(moments) if moments.half => SampleType::Float16,
+            Values::Normalised(_) => SampleType::Float32,
+        }
     }
 
     /// What this pipeline does, in one sentence.

@@ -3,7 +3,10 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
-use mar_engine::{Device, ModelVersion, SamplesReport, VersionState, WorkerInfo, WorkerState};
+use mar_engine::{
+    Device, Engine, Error, ErrorCode, ModelVersion, SamplesReport, VersionState, WorkerInfo,
+    WorkerState,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,41 +14,50 @@ use super::parameters::Parameters;
 use super::{Target, error, json};
 use crate::rest::Shared;
 
-/// One version, the default where none is named, or `all` of them: always an array. With
-/// `customized=true`, what the handler tells of it as well.
+/// `GET /models/{model}[/{version}|/all]`.
 pub(super) async fn describe(
     shared: web::Data<Shared>,
     target: web::Path<Target>,
     request: HttpRequest,
 ) -> HttpResponse {
-    let engine = &shared.engine;
     let customized = Parameters::of_query(&request).truth("customized", false);
-    let versions = match target.version.as_deref() {
-        Some("all") => engine.model(&target.model).map(|model| model.versions),
-        version => engine.version(&target.model, version).map(|version| vec![version]),
+    match versions(&shared.engine, &target.model, target.version.as_deref(), customized) {
+        Ok(described) => json::response(StatusCode::OK, &described),
+        Err(failure) => error::response(&failure),
+    }
+}
+
+/// One version, the default where none is named, or `all` of them: always an array. Where `customized`,
+/// what the handler tells of it as well.
+///
+/// # Errors
+/// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`]; [`ErrorCode::Unavailable`] where no worker
+/// could tell more.
+pub(crate) fn versions(
+    engine: &Engine,
+    model: &str,
+    version: Option<&str>,
+    customized: bool,
+) -> Result<Vec<Described>, Error> {
+    let versions = match version {
+        Some("all") => engine.model(model)?.versions,
+        version => vec![engine.version(model, version)?],
     };
-    let versions = match versions {
-        Ok(versions) => versions,
-        Err(failure) => return error::response(&failure),
-    };
-    let customized = customized && target.version.as_deref() != Some("all");
+    let customized = customized && version != Some("all");
     if customized && let Some(version) = versions.iter().find(|version| !version.is_serving()) {
         let why = reason(&version.state(), &version.workers());
         let why = why.map_or_else(|| "scale it up first".to_owned(), |why| format!("as {why}"));
-        return error::unavailable(&format!(
-            "model \"{}\" has no worker that could describe it; {why}",
-            target.model
-        ));
+        let message = format!("model \"{model}\" has no worker that could describe it; {why}");
+        return Err(Error::new(ErrorCode::Unavailable, message));
     }
-    let described: Vec<_> = versions.iter().map(|version| described(version, customized)).collect();
-    json::response(StatusCode::OK, &described)
+    Ok(versions.iter().map(|version| described(version, customized)).collect())
 }
 
 /// A version in TorchServe's words and order; `state`, `reason` and `samples` at the end are ours.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "TorchServe's members")]
-struct Described {
+pub(crate) struct Described {
     model_name: String,
     model_version: String,
     model_url: String,

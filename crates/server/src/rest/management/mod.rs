@@ -1,11 +1,11 @@
 //! The management port: which models there are, and who may come, grow and go.
 
-mod describe;
-mod list;
-pub(super) mod parameters;
-mod register;
-mod scale;
-mod versions;
+pub(crate) mod describe;
+pub(crate) mod list;
+pub(crate) mod parameters;
+pub(crate) mod register;
+pub(crate) mod scale;
+pub(crate) mod versions;
 
 use actix_web::guard::Guard;
 use actix_web::http::{Method, StatusCode};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::RequestId;
 use super::{Shared, body, error, json};
+use crate::fetch::FetchError;
 
 pub(crate) fn mount(config: &mut web::ServiceConfig) {
     let resource = |path: &str| {
@@ -61,26 +62,69 @@ struct Status<'a> {
 }
 
 /// A status code, and the sentence of a [`Status`].
-type Answer = (StatusCode, String);
+pub(crate) type Answer = (StatusCode, String);
+
+/// Who asked for something, for the log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// What was asked for.
+    pub(crate) path: String,
+    /// The server's identifier of the request.
+    pub(crate) id: String,
+}
+
+impl Asked {
+    fn by(request: &HttpRequest) -> Self {
+        Self { path: request.path().to_owned(), id: RequestId::of(request) }
+    }
+}
+
+/// Why something was not done, whichever protocol asked for it.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It was not allowed at the start.
+    NotAllowed(&'static str),
+    /// There is no archive to register.
+    Fetch(FetchError),
+    /// It failed, or what was asked for is wrong.
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
 /// What TorchServe says where workers come or go behind the answer.
 fn processing() -> Answer {
     (StatusCode::ACCEPTED, "Processing worker updates...".into())
 }
 
-/// Runs what blocks on a thread of its own kind, and answers with what it came to.
-async fn answer(
-    request: &HttpRequest,
+/// Runs what blocks on a thread of its own kind. A failure that is not the client's is logged.
+async fn done(
+    asked: &Asked,
     work: impl FnOnce() -> Result<Answer, Error> + Send + 'static,
-) -> HttpResponse {
-    let id = RequestId::of(request);
-    match web::block(work).await {
-        Ok(Ok((code, status))) => json::response(code, &Status { status: &status }),
-        Ok(Err(failure)) => {
-            error::log_failure(&failure, request.path(), &id);
-            error::response(&failure)
-        }
-        Err(_) => error::internal("the request was cut off; the log says why"),
+) -> Result<Answer, Refused> {
+    let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(cut_off()));
+    done.map_err(|failure| {
+        error::log_failure(&failure, &asked.path, &asked.id);
+        Refused::Failed(failure)
+    })
+}
+
+/// The work panicked, or the server ends.
+fn cut_off() -> Error {
+    Error::new(ErrorCode::Internal, "the request was cut off; the log says why")
+}
+
+/// What REST answers.
+fn respond(done: Result<Answer, Refused>) -> HttpResponse {
+    match done {
+        Ok((code, status)) => json::response(code, &Status { status: &status }),
+        Err(Refused::NotAllowed(message)) => error::not_allowed(message),
+        Err(Refused::Fetch(failure)) => failure.response(),
+        Err(Refused::Failed(failure)) => error::response(&failure),
     }
 }
 
@@ -94,11 +138,12 @@ fn worker_failure(failure: &Error, name: &str, version: &str) -> Error {
     Error::new(code, message).caused_by(failure.clone())
 }
 
-/// Why nothing that changes the list of models is done, where that was not allowed at the start.
-fn closed_gate(shared: &Shared) -> Option<HttpResponse> {
-    (!shared.settings.access.model_api).then(|| {
-        error::not_allowed(
-            "registering and unregistering models is off; start with --enable-model-api or enable_model_api=true",
-        )
-    })
+/// Refuses what changes the list of models, where that was not allowed at the start.
+fn gate(shared: &Shared) -> Result<(), Refused> {
+    if shared.settings.access.model_api {
+        return Ok(());
+    }
+    Err(Refused::NotAllowed(
+        "registering and unregistering models is off; start with --enable-model-api or enable_model_api=true",
+    ))
 }

@@ -10,7 +10,7 @@ use crate::rest::common::RequestId;
 
 /// Names and values; the last of several of one name counts.
 #[derive(Clone, Debug, Default)]
-pub(in crate::rest) struct Parameters {
+pub(crate) struct Parameters {
     values: BTreeMap<String, String>,
     /// Whose they are, for the log.
     request_id: String,
@@ -21,6 +21,15 @@ impl Parameters {
     pub(in crate::rest) fn of_query(request: &HttpRequest) -> Self {
         let values = serde_urlencoded::from_str(request.query_string()).unwrap_or_default();
         Self { values, request_id: RequestId::of(request) }
+    }
+
+    /// Those of another protocol.
+    pub(crate) fn of_pairs(
+        pairs: impl IntoIterator<Item = (&'static str, String)>,
+        request_id: &str,
+    ) -> Self {
+        let values = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { values, request_id: request_id.to_owned() }
     }
 
     /// The members of the JSON object that is a request's body.

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use mar_engine::{Engine, LoadRequest, Overrides};
+use mar_engine::{Engine, Error, LoadRequest, Overrides};
 
 use super::parameters::Parameters;
-use super::{Answer, closed_gate, error, processing, worker_failure};
+use super::{Answer, Asked, Refused, cut_off, error, gate, processing, respond, worker_failure};
 use crate::fetch::{self, Resolved};
 use crate::rest::{Shared, body};
 
 /// Parameters in the query.
 pub(super) async fn from_query(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
     let parameters = Parameters::of_query(&request);
-    register(&shared, &request, &parameters).await
+    respond(registered(&shared, &parameters, &Asked::by(&request)).await)
 }
 
 /// Parameters in a JSON body.
@@ -28,7 +28,7 @@ pub(super) async fn from_json(
         Err(refused) => return refused,
     };
     match Parameters::of_json(&request, &body) {
-        Ok(parameters) => register(&shared, &request, &parameters).await,
+        Ok(parameters) => respond(registered(&shared, &parameters, &Asked::by(&request)).await),
         Err(reason) => error::bad_request(&reason),
     }
 }
@@ -77,40 +77,36 @@ impl Wanted {
     }
 }
 
-async fn register(
-    shared: &web::Data<Shared>,
-    request: &HttpRequest,
+/// Registers the model that parameters ask for.
+///
+/// # Errors
+/// Why it is not registered.
+pub(crate) async fn registered(
+    shared: &Shared,
     parameters: &Parameters,
-) -> HttpResponse {
-    if let Some(refused) = closed_gate(shared) {
-        return refused;
-    }
-    let Some(url) = parameters.text("url").map(str::to_owned) else {
-        return error::bad_request("Parameter url is required.");
-    };
-    let wanted = match Wanted::read(parameters, shared.settings.engine.defaults.workers) {
-        Ok(wanted) => wanted,
-        Err(reason) => return error::bad_request(&reason),
-    };
+    asked: &Asked,
+) -> Result<Answer, Refused> {
+    gate(shared)?;
+    let url = parameters.text("url").map(str::to_owned);
+    let url = url.ok_or_else(|| Error::invalid_input("Parameter url is required."))?;
+    let wanted = Wanted::read(parameters, shared.settings.engine.defaults.workers)
+        .map_err(Error::invalid_input)?;
     let store = shared.settings.store.clone();
-    let resolved = match web::block(move || fetch::resolve(&url, &store)).await {
-        Ok(Ok(resolved)) => resolved,
-        Ok(Err(failure)) => return failure.response(),
-        Err(_) => return error::internal("the request was cut off; the log says why"),
-    };
-    let shared = web::Data::clone(shared);
-    let response = super::answer(request, move || {
+    let resolved = tokio::task::spawn_blocking(move || fetch::resolve(&url, &store)).await;
+    let resolved = resolved.map_err(|_| cut_off())?.map_err(Refused::Fetch)?;
+    let shared = shared.clone();
+    let work = move || {
         let done = run(&shared.engine, &wanted, &resolved);
         match done {
             Ok(_) => shared.changed(),
             Err(_) => resolved.discard(),
         }
         done
-    });
-    response.await
+    };
+    super::done(asked, work).await
 }
 
-fn run(engine: &Engine, wanted: &Wanted, resolved: &Resolved) -> Result<Answer, mar_engine::Error> {
+fn run(engine: &Engine, wanted: &Wanted, resolved: &Resolved) -> Result<Answer, Error> {
     let load = LoadRequest {
         archive: resolved.path.clone(),
         url: resolved.url.clone(),

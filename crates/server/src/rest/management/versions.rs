@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{Target, closed_gate, error};
+use super::{Answer, Asked, Refused, Target, error, gate, respond};
 use crate::fetch::Resolved;
 use crate::rest::{Shared, health, openapi};
 
@@ -13,19 +13,30 @@ pub(super) async fn unregister(
     target: web::Path<Target>,
     request: HttpRequest,
 ) -> HttpResponse {
-    if let Some(refused) = closed_gate(&shared) {
-        return refused;
-    }
     let Target { model, version } = target.into_inner();
-    super::answer(&request, move || {
+    respond(unregistered(&shared, (model, version), &Asked::by(&request)).await)
+}
+
+/// Takes a version out, the default where none is named, and ends it.
+///
+/// # Errors
+/// Why it stays.
+pub(crate) async fn unregistered(
+    shared: &Shared,
+    (model, version): (String, Option<String>),
+    asked: &Asked,
+) -> Result<Answer, Refused> {
+    gate(shared)?;
+    let shared = shared.clone();
+    let work = move || {
         let version = shared.engine.take_out(&model, version.as_deref())?;
         // From now on, however long its workers take.
         shared.changed();
         Resolved::registered(version.url(), version.archive()).discard();
         shared.engine.unload(&version)?;
         Ok((StatusCode::OK, format!("Model \"{model}\" unregistered")))
-    })
-    .await
+    };
+    super::done(asked, work).await
 }
 
 /// `PUT /models/{model}/{version}/set-default`.
@@ -34,15 +45,27 @@ pub(super) async fn set_default(
     target: web::Path<(String, String)>,
     request: HttpRequest,
 ) -> HttpResponse {
-    let (model, version) = target.into_inner();
-    super::answer(&request, move || {
+    respond(default_set(&shared, target.into_inner(), &Asked::by(&request)).await)
+}
+
+/// Makes a version its model's default.
+///
+/// # Errors
+/// Why it does not become that.
+pub(crate) async fn default_set(
+    shared: &Shared,
+    (model, version): (String, String),
+    asked: &Asked,
+) -> Result<Answer, Refused> {
+    let shared = shared.clone();
+    let work = move || {
         shared.engine.set_default(&model, &version)?;
         shared.changed();
         let text =
             format!("Default version successfully updated for model \"{model}\" to \"{version}\"");
         Ok((StatusCode::OK, text))
-    })
-    .await
+    };
+    super::done(asked, work).await
 }
 
 /// `GET /v1/models/{model}`, which the inference port has as well.

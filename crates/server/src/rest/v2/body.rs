@@ -1,8 +1,8 @@
 //! The body of a request, in one piece, as it was before a client compressed it.
 
 use actix_web::error::PayloadError;
-use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -23,7 +23,7 @@ pub(super) async fn whole(
     aligned: usize,
 ) -> Result<Bytes, HttpResponse> {
     let encodings = request.headers().get_all(CONTENT_ENCODING);
-    let encoding = Encoding::of_request(encodings).ok_or_else(error::unknown_encoding)?;
+    let encoding = Encoding::of_request(encodings).map_err(|()| error::unknown_encoding())?;
     let announced = request.headers().get("content-length").and_then(|value| value.to_str().ok());
     let announced: usize = announced.and_then(|value| value.parse().ok()).unwrap_or(0);
     if announced > limit {
@@ -47,9 +47,7 @@ pub(super) async fn whole(
             StatusCode::BAD_REQUEST,
             &format!("the body is not what its Content-Encoding says: {reason}"),
         )),
-        Err(_) => {
-            Err(error::body(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down"))
-        }
+        Err(_) => Err(error::body(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")),
     }
 }
 

@@ -33,32 +33,29 @@ impl Encoding {
         }
     }
 
-    /// What `Content-Encoding` says of a body: `Some(None)` where it is as it is, `None` where nobody here reads
-    /// it.
+    /// What `Content-Encoding` says of a body: `None` where it is as it is, an error where nobody here reads it.
     pub(super) fn of_request<'a>(
         values: impl Iterator<Item = &'a HeaderValue>,
-    ) -> Option<Option<Self>> {
+    ) -> Result<Option<Self>, ()> {
         let mut found = None;
         for value in values {
-            for name in value.to_str().ok()?.split(',').map(str::trim) {
+            for name in value.to_str().map_err(drop)?.split(',').map(str::trim) {
                 if name.is_empty() || name.eq_ignore_ascii_case("identity") {
                     continue;
                 }
                 // One after the other is nobody's.
                 if found.is_some() {
-                    return None;
+                    return Err(());
                 }
-                found = Some(Self::of(name)?);
+                found = Some(Self::of(name).ok_or(())?);
             }
         }
-        Some(found)
+        Ok(found)
     }
 
     /// What a client likes best of what `Accept-Encoding` names, the first of equals; `None` where it names
     /// none.
-    pub(super) fn for_response<'a>(
-        values: impl Iterator<Item = &'a HeaderValue>,
-    ) -> Option<Self> {
+    pub(super) fn for_response<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<Self> {
         let mut best: Option<(f32, Self)> = None;
         for value in values.filter_map(|value| value.to_str().ok()) {
             for choice in value.split(',') {
@@ -126,14 +123,15 @@ mod tests {
 
     #[test]
     fn a_body_is_in_one_encoding_or_none() {
-        let of = |header: &'static str| Encoding::of_request([HeaderValue::from_static(header)].iter());
-        assert_eq!(of("gzip"), Some(Some(Encoding::Gzip)));
-        assert_eq!(of("Deflate"), Some(Some(Encoding::Deflate)));
-        assert_eq!(of("identity"), Some(None));
+        let of =
+            |header: &'static str| Encoding::of_request([HeaderValue::from_static(header)].iter());
+        assert_eq!(of("gzip"), Ok(Some(Encoding::Gzip)));
+        assert_eq!(of("Deflate"), Ok(Some(Encoding::Deflate)));
+        assert_eq!(of("identity"), Ok(None));
         for unknown in ["br", "gzip, gzip", "deflate, zstd"] {
-            assert_eq!(of(unknown), None, "{unknown}");
+            assert_eq!(of(unknown), Err(()), "{unknown}");
         }
-        assert_eq!(Encoding::of_request(std::iter::empty()), Some(None));
+        assert_eq!(Encoding::of_request(std::iter::empty()), Ok(None));
     }
 
     #[test]

@@ -71,13 +71,15 @@ async fn dispatch(
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some(route) = Route::of(&segments) else { return error::no_such_path() };
     if *request.method() != route.method() {
-        return error::method_not_allowed(if route.method() == Method::GET { "GET" } else { "POST" });
+        return error::method_not_allowed(if route.method() == Method::GET {
+            "GET"
+        } else {
+            "POST"
+        });
     }
     match route {
         Route::Infer(path) => infer::infer(&shared, path, &request, payload).await,
-        Route::SharedMemory(call) => {
-            shared_memory::answer(&shared, call, &request, payload).await
-        }
+        Route::SharedMemory(call) => shared_memory::answer(&shared, call, &request, payload).await,
     }
 }
 
@@ -109,7 +111,9 @@ mod tests {
             route("/v2/models/a%20b%40handler/versions/1.0/infer"),
             Some(Route::Infer(path("a b@handler", Some("1.0"))))
         );
-        for nowhere in ["/v2/models//", "/v2/nothing", "/v2/models/m/inferr", "/v2/models/%ff/infer"] {
+        for nowhere in
+            ["/v2/models//", "/v2/nothing", "/v2/models/m/inferr", "/v2/models/%ff/infer"]
+        {
             assert_eq!(route(nowhere), None, "{nowhere}");
         }
     }

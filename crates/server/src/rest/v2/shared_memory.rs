@@ -2,8 +2,9 @@
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use mar_engine::Error;
-use mar_oip::RegionStatus;
+use mar_oip::{RegionStatus, SharedMemory};
 use serde::{Deserialize, Serialize};
 
 use super::{body, error};
@@ -75,37 +76,33 @@ pub(super) async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let answered = match (call.cuda, call.verb) {
-        (true, Verb::Status | Verb::Unregister) => of_device(&call),
-        (true, Verb::Register) => Err(error::response(&shared.oip.no_cuda_shared_memory())),
-        (false, Verb::Status) => status(shared, call.region.as_deref()),
-        (false, Verb::Unregister) => {
-            shared.oip.shared_memory().unregister(call.region.as_deref());
+    let mut body = Bytes::new();
+    if call.verb == Verb::Register {
+        body = match body::whole(request, payload, shared.settings.max_request_size, 0).await {
+            Ok(body) => body,
+            Err(refused) => return refused,
+        };
+    }
+    let device = SharedMemory::default();
+    let memory = if call.cuda { &device } else { &**shared.oip.shared_memory() };
+    let answered = match (call.verb, call.region) {
+        (Verb::Status, region) => {
+            memory.status(region.as_deref()).map(|regions| HttpResponse::Ok().json(told(&regions)))
+        }
+        (Verb::Unregister, region) => {
+            memory.unregister(region.as_deref());
             Ok(HttpResponse::Ok().finish())
         }
-        (false, Verb::Register) => {
-            register(shared, call.region.unwrap_or_default(), request, payload).await
-        }
+        (Verb::Register, _) if call.cuda => Err(SharedMemory::no_cuda()),
+        (Verb::Register, region) => registration(region.unwrap_or_default(), &body)
+            .and_then(|region| memory.register(region))
+            .map(|()| HttpResponse::Ok().finish()),
     };
-    answered.unwrap_or_else(|refused| refused)
+    answered.unwrap_or_else(|error| error::response(&error))
 }
 
-/// There is no region on any device: all of them are told, and one is forgotten already.
-fn of_device(call: &Call) -> Result<HttpResponse, HttpResponse> {
-    match (&call.region, call.verb) {
-        (Some(region), Verb::Status) => {
-            let error = mar_oip::SharedMemory::default().status(Some(region));
-            Err(error.map_or_else(|error| error::response(&error), |_| error::no_such_path()))
-        }
-        (None, Verb::Status) => Ok(HttpResponse::Ok().json([(); 0])),
-        _ => Ok(HttpResponse::Ok().finish()),
-    }
-}
-
-fn status(shared: &Shared, region: Option<&str>) -> Result<HttpResponse, HttpResponse> {
-    let regions = shared.oip.shared_memory().status(region);
-    let regions = regions.map_err(|error| error::response(&error))?;
-    let told: Vec<Status<'_>> = regions
+fn told(regions: &[RegionStatus]) -> Vec<Status<'_>> {
+    regions
         .iter()
         .map(|RegionStatus { name, key, offset, byte_size }| Status {
             name,
@@ -113,25 +110,17 @@ fn status(shared: &Shared, region: Option<&str>) -> Result<HttpResponse, HttpRes
             offset: *offset,
             byte_size: *byte_size,
         })
-        .collect();
-    Ok(HttpResponse::Ok().json(told))
+        .collect()
 }
 
-async fn register(
-    shared: &Shared,
-    name: String,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<HttpResponse, HttpResponse> {
-    let body = body::whole(request, payload, shared.settings.max_request_size, 0).await?;
+fn registration(name: String, body: &[u8]) -> Result<RegionStatus, Error> {
     let Registration { key, offset, byte_size } =
-        serde_json::from_slice(&body).map_err(|reason| {
-            let message = format!("the body is not {{\"key\", \"offset\", \"byte_size\"}}: {reason}");
-            error::response(&Error::invalid_input(message))
+        serde_json::from_slice(body).map_err(|reason| {
+            Error::invalid_input(format!(
+                "the body does not tell key, offset and byte_size: {reason}"
+            ))
         })?;
-    let region = RegionStatus { name, key, offset, byte_size };
-    let registered = shared.oip.shared_memory().register(region);
-    registered.map(|()| HttpResponse::Ok().finish()).map_err(|error| error::response(&error))
+    Ok(RegionStatus { name, key, offset, byte_size })
 }
 
 #[cfg(test)]
@@ -150,7 +139,9 @@ mod tests {
         let register = of("cudasharedmemory/region/r/register");
         assert_eq!(register, call(true, Some("r"), Verb::Register));
         assert_eq!(of("systemsharedmemory/unregister"), call(false, None, Verb::Unregister));
-        for nowhere in ["systemsharedmemory", "systemsharedmemory/register", "systemsharedmemory/region/r"] {
+        for nowhere in
+            ["systemsharedmemory", "systemsharedmemory/register", "systemsharedmemory/region/r"]
+        {
             assert_eq!(of(nowhere), None, "{nowhere}");
         }
     }

@@ -2,7 +2,6 @@
 
 use super::{Action, Key};
 
-const NO_GRPC: &str = "there is no gRPC yet";
 const NO_PYTHON: &str = "there are no Python workers";
 const NO_JVM: &str = "there is no JVM";
 const THREADS: &str = "the number of network threads follows the number of cores";
@@ -13,15 +12,6 @@ const WRITTEN: &str = "TorchServe writes it into snapshots; it says nothing of h
 
 /// Every key that does nothing, or that nothing can be done with.
 pub(crate) const IGNORED: &[Key] = &[
-    ignored("grpc_inference_address", NO_GRPC),
-    ignored("grpc_management_address", NO_GRPC),
-    ignored("grpc_inference_port", NO_GRPC),
-    ignored("grpc_management_port", NO_GRPC),
-    ignored("grpc_inference_max_connection_age_ms", NO_GRPC),
-    ignored("grpc_inference_max_connection_age_grace_ms", NO_GRPC),
-    ignored("grpc_management_max_connection_age_ms", NO_GRPC),
-    ignored("grpc_management_max_connection_age_grace_ms", NO_GRPC),
-    ignored("enable_grpc_ssl", NO_GRPC),
     ignored("ts_open_inference_protocol", "there is no Open Inference Protocol yet"),
     ignored("ts_header_key_sequence_id", SEQUENCES),
     ignored("ts_header_key_sequence_start", SEQUENCES),

@@ -1,5 +1,6 @@
 //! Every key that a configuration may have: TorchServe's, used or not, and ours.
 
+mod grpc;
 mod ignored;
 mod used;
 mod values;
@@ -8,7 +9,7 @@ use anyhow::Result;
 
 use super::draft::Draft;
 pub(crate) use ignored::IGNORED;
-pub(crate) use used::USED;
+use used::USED;
 
 /// A key of `config.properties`.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +35,14 @@ pub(crate) enum Action {
     RefuseUnless(&'static str),
 }
 
+/// Every key that sets a part of the settings.
+pub(crate) fn used() -> impl Iterator<Item = &'static Key> {
+    USED.iter().chain(grpc::USED)
+}
+
 /// All of them, the used ones first.
 pub(crate) fn all() -> impl Iterator<Item = &'static Key> {
-    USED.iter().chain(IGNORED)
+    used().chain(IGNORED)
 }
 
 /// The key of this name.
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_defaults_that_are_told_are_those_that_hold() {
-        for key in USED {
+        for key in used() {
             let Action::Set(set) = key.action else {
                 panic!("{} is used and sets nothing", key.name)
             };
@@ -168,6 +174,12 @@ mod tests {
             ("log_format", &["xml"]),
             ("grace_period", &["-1", "9999999999"]),
             ("strict", &["on"]),
+            ("enable_grpc", &["on", ""]),
+            ("enable_grpc_ssl", &["https"]),
+            ("grpc_inference_address", &["", "http://127.0.0.1", "127.0.0.1:7070"]),
+            ("grpc_management_port", &["-1", "65536", "7071/"]),
+            ("grpc_inference_max_connection_age_ms", &["0", "-1", "1s"]),
+            ("grpc_management_max_connection_age_grace_ms", &["-1", ""]),
             ("verify_samples", &["on", "true", "Warn", ""]),
         ] {
             let Action::Set(set) = find(key).unwrap().action else { panic!("{key}") };

@@ -244,6 +244,12 @@ pub(crate) const USED: &[Key] = &[
         |d, text| switch(text).map(|value| d.settings.access.model_api = value),
     ),
     used(
+        "allow_shared_memory",
+        "true",
+        "whether clients may hand over tensors in POSIX shared memory, which the server then reads and writes",
+        |d, text| switch(text).map(|value| d.settings.shared_memory = value),
+    ),
+    used(
         "api_key_file",
         "(none)",
         "file of a key that is always good, beside the tokens",
@@ -291,7 +297,7 @@ pub(crate) const USED: &[Key] = &[
     ),
 ];
 
-const fn used(
+pub(super) const fn used(
     name: &'static str,
     default: &'static str,
     meaning: &'static str,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mar_handler::{DType, Device, Error, ErrorCode, Result, Tensor};
 use tch::Kind;
 
-use crate::error::prediction;
+use super::error::prediction;
 
 pub(crate) fn device(device: Device) -> tch::Device {
     match device {

@@ -6,7 +6,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use mar_handler::{Signature, TensorSpec};
 use zip::ZipArchive;
+
+/// A tensor, as the code names its type.
+const TENSOR: &str = "Tensor";
 
 /// More code than any network has; a file with more is not read further.
 const MOST_CODE: u64 = 64 << 20;
@@ -60,18 +64,54 @@ impl Script {
         self.first_input().is_some_and(|input| input.starts_with("List[Tensor]"))
     }
 
+    /// What `forward` says of the network's inputs and outputs: their names, where all are tensors and none
+    /// may be left out. Types and sides are no part of the code.
+    pub(crate) fn signature(&self) -> Signature {
+        let Some((inputs, outputs)) = self.forward() else { return Signature::default() };
+        let input = |input: &str| {
+            let (name, kind) = input.trim().split_once(": ")?;
+            (kind == TENSOR).then(|| TensorSpec::named(name))
+        };
+        Signature { inputs: inputs.split(",\n").map(input).collect(), outputs: outputs_of(outputs) }
+    }
+
+    /// The inputs of `forward` but the network itself, each on its line, and the type of its output.
+    fn forward(&self) -> Option<(&str, &str)> {
+        let rest = self.inputs()?;
+        let (inputs, output) = rest.split_once(") -> ")?;
+        // The output's type ends with its line.
+        Some((inputs, output.lines().next()?.strip_suffix(':')?))
+    }
+
     /// The type of `forward`'s first input, and what follows it.
     fn first_input(&self) -> Option<&str> {
+        let (_, kind) = self.inputs()?.lines().next()?.split_once(": ")?;
+        Some(kind)
+    }
+
+    /// The inputs of `forward` but the network itself, and all that follows.
+    fn inputs(&self) -> Option<&str> {
         let (module, class) = self.class.as_deref()?.rsplit_once('.')?;
         let file = format!("code/{}.py", module.replace('.', "/"));
         let (_, source) = self.sources.iter().find(|(name, _)| *name == file)?;
         let (_, body) = source.split_once(&format!("class {class}(Module):\n"))?;
         let body = body.split("\nclass ").next()?;
         let (_, inputs) = body.split_once("def forward(self: ")?;
-        let (_, inputs) = inputs.split_once(",\n")?;
-        let (_, kind) = inputs.lines().next()?.split_once(": ")?;
-        Some(kind)
+        let end = inputs.find([',', ')'])?;
+        inputs[end..].strip_prefix(",\n")
     }
+}
+
+/// The outputs of this type, by Triton's names where there are several.
+fn outputs_of(kind: &str) -> Option<Vec<TensorSpec>> {
+    if kind == TENSOR {
+        return Some(vec![TensorSpec::named("output")]);
+    }
+    let members = kind.strip_prefix("Tuple[")?.strip_suffix(']')?;
+    let output = |(index, member): (usize, &str)| {
+        (member == TENSOR).then(|| TensorSpec::named(format!("output__{index}")))
+    };
+    members.split(", ").enumerate().map(output).collect()
 }
 
 /// The class that a pickled network begins with: its module and its name, a line each.
@@ -100,6 +140,42 @@ mod tests {
     }
 
     #[test]
+    fn forward_says_the_names_of_inputs_and_outputs() {
+        let told = |inputs: &str, output: &str| {
+            let source = format!(
+                "class Net(Module):\n  def forward(self: __torch__.net.Net{inputs}) -> {output}:\n    x = self.x\n    return (x, {{}}) -> x:\n"
+            );
+            let Signature { inputs, outputs } = script("__torch__.net.Net", &source).signature();
+            [inputs, outputs].map(|specs| {
+                let specs = specs?;
+                assert!(specs.iter().all(|spec| spec.dtype.is_none() && spec.shape.is_none()));
+                Some(specs.into_iter().map(|spec| spec.name).collect::<Vec<_>>().join(" "))
+            })
+        };
+        let some = |names: &str| Some(names.to_owned());
+        let one = ",\n    input: Tensor";
+        assert_eq!(told(one, "Tensor"), [some("input"), some("output")]);
+        let two = ",\n    ids: Tensor,\n    mask: Tensor";
+        let pair = "Tuple[Tensor, Tensor]";
+        assert_eq!(told(two, pair), [some("ids mask"), some("output__0 output__1")]);
+        assert_eq!(told(one, "Tuple[Tensor]"), [some("input"), some("output__0")]);
+        assert_eq!(told("", "Tensor"), [None, None]);
+        for inputs in [
+            ",\n    images: List[Tensor]",
+            ",\n    x: Tensor,\n    mask: Optional[Tensor]=None",
+            ",\n    x: Tensor,\n    scale: float",
+        ] {
+            assert_eq!(told(inputs, "Tensor"), [None, some("output")], "{inputs}");
+        }
+        for output in
+            ["Dict[str, Tensor]", "Tuple[Tensor, List[Tensor]]", "List[Tensor]", "Tuple[()]"]
+        {
+            assert_eq!(told(one, output), [some("input"), None], "{output}");
+        }
+        assert_eq!(Script::default().signature(), Signature::default());
+    }
+
+    #[test]
     fn a_forward_of_no_input_takes_no_list() {
         let source = "class Net(Module):\n  def forward(self: __torch__.net.Net) -> Tensor:\n    return self.x\nclass Other(Module):\n  def forward(self: __torch__.net.Other,\n    x: List[Tensor]) -> Tensor:\n    return x[0]\n";
         assert!(!script("__torch__.net.Net", source).takes_a_list());
@@ -112,6 +188,10 @@ mod tests {
             |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
         let read = Script::read(&fixture("convolution.pt")).unwrap();
         assert_eq!(read.first_input(), Some("Tensor) -> Tensor:"));
+        let (inputs, outputs) =
+            (vec![TensorSpec::named("input")], vec![TensorSpec::named("output")]);
+        let signature = Signature { inputs: Some(inputs), outputs: Some(outputs) };
+        assert_eq!(read.signature(), signature);
         assert!(Script::read(&fixture("make.py")).is_none());
         assert!(Script::read(&fixture("missing.pt")).is_none());
     }

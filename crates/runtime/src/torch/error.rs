@@ -1,33 +1,14 @@
 //! libtorch's exceptions as errors a client can read.
 
-use mar_handler::{Error, ErrorCode};
+use mar_handler::Error;
 use tch::TchError;
 
-/// The errors after which CUDA fails every call of the process, in the words of `cudaGetErrorString`
-/// (CUDA Runtime API, "Data types used by CUDA Runtime": those that leave the process in an inconsistent
-/// state).
-const STICKY: [&str; 7] = [
-    "an illegal memory access was encountered",
-    "device-side assert triggered",
-    "unspecified launch failure",
-    "misaligned address",
-    "an illegal instruction was encountered",
-    "hardware stack error",
-    "uncorrectable ECC error encountered",
-];
+use crate::failure::code;
 
 /// A failure while a batch runs.
 pub(crate) fn prediction(error: TchError) -> Error {
     let text = error.to_string();
-    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
-    let code = if says(&STICKY) {
-        ErrorCode::DeviceLost
-    } else if says(&["out of memory", "not enough memory"]) {
-        ErrorCode::OutOfMemory
-    } else {
-        ErrorCode::PredictionFailed
-    };
-    Error::new(code, format!("the model failed: {}", first_cause(&text))).caused_by(error)
+    Error::new(code(&text), format!("the model failed: {}", first_cause(&text))).caused_by(error)
 }
 
 /// The line of a libtorch exception that says what went wrong. The rest is the C++ stack, and for
@@ -54,6 +35,8 @@ pub(crate) fn first_cause(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mar_handler::ErrorCode;
+
     use super::*;
 
     #[test]
@@ -72,19 +55,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_runs_out_has_a_code_of_its_own() {
-        let error = |text: &str| prediction(TchError::Torch(text.into())).code();
-        assert_eq!(error("CUDA out of memory. Tried to allocate 2.00 GiB"), ErrorCode::OutOfMemory);
-        assert_eq!(
-            error("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
-            ErrorCode::OutOfMemory
-        );
-        assert_eq!(error("shape mismatch"), ErrorCode::PredictionFailed);
-        assert_eq!(
-            error(
-                "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
-            ),
-            ErrorCode::DeviceLost
-        );
+    fn a_failure_has_the_code_of_its_words() {
+        let error = prediction(TchError::Torch("CUDA out of memory.\nframe #0: f".into()));
+        assert_eq!(error.code(), ErrorCode::OutOfMemory);
+        assert_eq!(error.message(), "the model failed: CUDA out of memory");
     }
 }

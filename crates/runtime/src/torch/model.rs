@@ -3,12 +3,13 @@
 use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use tch::{CModule, IValue};
 
-use crate::answer::{self, Named};
-use crate::convert::{borrowed, device, own};
-use crate::epilogue::apply;
-use crate::error::{first_cause, prediction};
-use crate::script::Script;
-use crate::sharing;
+use super::answer::{self, Named};
+use super::convert::{borrowed, device, own};
+use super::epilogue::apply;
+use super::error::{first_cause, prediction};
+use super::options::Options;
+use super::script::Script;
+use super::sharing;
 
 #[derive(Debug)]
 pub(crate) struct TorchModel {
@@ -16,11 +17,13 @@ pub(crate) struct TorchModel {
     device: Device,
     shareable: bool,
     takes_a_list: bool,
+    options: Options,
 }
 
 impl TorchModel {
     /// Opens a TorchScript file.
     pub(crate) fn load(spec: &LoadSpec) -> Result<Self> {
+        let options = Options::read(&spec.options, tch::get_num_interop_threads)?;
         let open = || {
             let mut module = CModule::load_on_device(&spec.file, device(spec.device))?;
             module.f_set_eval()?;
@@ -30,7 +33,7 @@ impl TorchModel {
         let script = Script::read(&spec.file);
         let shareable = sharing::leaves_itself_alone(script.as_ref());
         let takes_a_list = script.is_some_and(|script| script.takes_a_list());
-        Ok(Self { module, device: spec.device, shareable, takes_a_list })
+        Ok(Self { module, device: spec.device, shareable, takes_a_list, options })
     }
 
     /// What the network answers to these inputs.
@@ -92,8 +95,15 @@ impl Model for TorchModel {
         self.shareable
     }
 
-    /// The number of threads is a setting of the calling thread.
+    /// The number of threads is a setting of the calling thread, and so is whether graphs are optimised.
     fn use_threads(&self, threads: usize) {
+        if let Err(error) = tch::jit::f_set_graph_executor_optimize(self.options.optimises) {
+            log::warn!(
+                "graphs are optimised or not as before: {}",
+                first_cause(&error.to_string())
+            );
+        }
+        let threads = self.options.threads.unwrap_or(threads);
         tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::script::Script;
+use super::script::Script;
 
 /// Whether no code of a TorchScript file writes into the module. False where the code cannot be read.
 pub(crate) fn leaves_itself_alone(script: Option<&Script>) -> bool {

@@ -1,0 +1,305 @@
+//! What every call goes through: its path and its key, its end, its place in the counts and the log.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower_layer::Layer;
+use tower_service::Service;
+use uuid::Uuid;
+
+use super::arrival::Arrival;
+use super::call::{Call, own_path};
+use super::error;
+use crate::access::Keyring;
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::settings::GrpcService;
+
+/// How a client says for how long it waits.
+const TIMEOUT: &str = "grpc-timeout";
+
+/// How much earlier than the library below, which would answer `CANCELLED`, a deadline is found to have passed.
+const AHEAD: Duration = Duration::from_millis(2);
+
+/// What the calls of one address have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) services: Arc<[GrpcService]>,
+    /// How long a connection and its calls may live.
+    pub(super) longest: Option<Duration>,
+    /// Turns true once every call has to end.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// Services behind a [`Front`].
+#[derive(Clone, Debug)]
+pub(super) struct Fronted<S> {
+    front: Front,
+    inner: S,
+}
+
+impl<S> Layer<S> for Front {
+    type Service = Fronted<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Fronted { front: self.clone(), inner }
+    }
+}
+
+impl<S> Service<Request<Body>> for Fronted<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(path) = own_path(request.uri().path())
+            && let Ok(uri) = Uri::try_from(path)
+        {
+            *request.uri_mut() = uri;
+        }
+        let id = Uuid::new_v4().to_string();
+        let arrival = Arrival::of(request.extensions());
+        let asked = (request.uri().path(), request.headers());
+        let admitted = Call::admitted(&id, asked, &self.front.services, &self.front.keyring);
+        let record = Record {
+            start: Instant::now(),
+            path: request.uri().path().to_owned(),
+            id,
+            peer: arrival.peer,
+            call: admitted.as_ref().ok().cloned(),
+            metrics: Arc::clone(&self.front.metrics),
+            code: None,
+        };
+        let call = match admitted {
+            Ok(call) => call,
+            Err(status) => return Box::pin(async move { Ok(refused(status, record)) }),
+        };
+        let deadline = timeout(request.headers()).map(|time| record.start + time);
+        let last = self.front.longest.map(|longest| arrival.at + longest);
+        let mut end = Box::pin(end(deadline, last, self.front.closing.clone()));
+        request.extensions_mut().insert(call);
+        let work = self.inner.call(request);
+        Box::pin(async move {
+            let response = tokio::select! {
+                biased;
+                response = work => response?,
+                status = &mut end => return Ok(refused(status, record)),
+            };
+            let (mut parts, inner) = response.into_parts();
+            if let Some(status) = Status::from_header_map(&parts.headers) {
+                let status = mended(status);
+                parts.headers.clear();
+                return Ok(refused(status, record));
+            }
+            Ok(Response::from_parts(parts, Answer { inner, end: Some(end), record }))
+        })
+    }
+}
+
+/// Comes once a call has to end, whatever it still does, with the status to end it with.
+async fn end(
+    deadline: Option<Instant>,
+    last: Option<Instant>,
+    mut closing: watch::Receiver<bool>,
+) -> Status {
+    let at = |instant: Option<Instant>| async move {
+        match instant {
+            Some(instant) => tokio::time::sleep_until(instant.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = at(deadline) => Status::deadline_exceeded("the client's deadline passed before the answer"),
+        () = at(last) => Status::unavailable(
+            "the connection is older than its age and grace allow (max_connection_age); ask over a new one",
+        ),
+        _ = closing.wait_for(|closing| *closing) => Status::unavailable("the server is shutting down"),
+    }
+}
+
+/// A status that the library below chose, as gRPC has it elsewhere: a message that is too large to be taken
+/// is `RESOURCE_EXHAUSTED`.
+pub(super) fn mended(status: Status) -> Status {
+    if status.code() == Code::OutOfRange && status.message().contains("message length too large") {
+        let size = status.message().split_once("too large: ").map_or("", |(_, size)| size);
+        let message = format!("the message is larger than max_request_size: {size}");
+        return Status::resource_exhausted(message);
+    }
+    status
+}
+
+/// What a client says of how long it waits; nothing where that is malformed, as elsewhere in gRPC.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    let time = match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Some(time.saturating_sub(AHEAD))
+}
+
+/// An answer without messages.
+fn refused(status: Status, mut record: Record) -> Response<Answer> {
+    record.code = Some(status.code());
+    let (parts, inner) = status.into_http::<Body>().into_parts();
+    Response::from_parts(parts, Answer { inner, end: None, record })
+}
+
+/// An answer's messages, until they or their time ends.
+#[derive(Debug)]
+pub(super) struct Answer {
+    inner: Body,
+    end: Option<Pin<Box<dyn End>>>,
+    record: Record,
+}
+
+/// What [`end`] gives.
+trait End: Future<Output = Status> + Send {}
+
+impl<F: Future<Output = Status> + Send> End for F {}
+
+impl std::fmt::Debug for dyn End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("End")
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut()
+                    && let Some(status) = Status::from_header_map(trailers)
+                {
+                    let status = mended(status);
+                    self.record.code = Some(status.code());
+                    self.end = None;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Pending => {
+                let Some(end) = &mut self.end else { return Poll::Pending };
+                let Poll::Ready(status) = end.as_mut().poll(cx) else { return Poll::Pending };
+                self.end = None;
+                // Whatever it still did is dropped with it.
+                self.inner = Body::empty();
+                self.record.code = Some(status.code());
+                let mut trailers = HeaderMap::new();
+                status.add_header(&mut trailers)?;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            other => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream() && self.end.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A call, for the count and the log once it is over.
+#[derive(Debug)]
+struct Record {
+    start: Instant,
+    path: String,
+    id: String,
+    peer: Arc<str>,
+    call: Option<Call>,
+    metrics: Arc<Metrics>,
+    /// How it ended; `None` where its client went away before.
+    code: Option<Code>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let status = error::http(self.code.unwrap_or(Code::Cancelled));
+        self.metrics.replied(status);
+        let model = self.call.as_ref().and_then(Call::model);
+        logging::Access {
+            method: "gRPC",
+            path: &self.path.replace('"', "%22"),
+            protocol: "HTTP/2.0",
+            status,
+            duration: self.start.elapsed(),
+            request_id: &self.id,
+            peer: &self.peer,
+            model: model.as_deref(),
+        }
+        .log();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_deadline_is_read_in_every_unit_and_nothing_else() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT, http::HeaderValue::from_static(text));
+            timeout(&headers)
+        };
+        assert_eq!(read("1H"), Some(Duration::from_hours(1) - AHEAD));
+        assert_eq!(read("2M"), Some(Duration::from_mins(2) - AHEAD));
+        assert_eq!(read("3S"), Some(Duration::from_secs(3) - AHEAD));
+        assert_eq!(read("40m"), Some(Duration::from_millis(38)));
+        assert_eq!(read("5000u"), Some(Duration::from_millis(3)));
+        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999) - AHEAD));
+        assert_eq!(read("0m"), Some(Duration::ZERO));
+        for malformed in ["", "1", "S", "1s", "-1S", "+1S", "1.5S", "999999999S"] {
+            assert!(read(malformed).is_none_or(|time| time.is_zero()), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_exhausted_and_other_ranges_stay() {
+        let library =
+            "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
+        let mended_one = mended(Status::out_of_range(library));
+        assert_eq!(mended_one.code(), Code::ResourceExhausted);
+        assert!(mended_one.message().contains("max_request_size: found 9 bytes"));
+        assert_eq!(mended(Status::out_of_range("of a handler")).code(), Code::OutOfRange);
+    }
+}

@@ -1,0 +1,56 @@
+//! Requests of one stream, several under way, answered in their order.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, ready};
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::task::JoinHandle;
+use tonic::{Status, Streaming};
+
+use super::front::mended;
+
+/// Requests of one stream that are under way at most. What comes after them stays with the client.
+const UNDER_WAY: usize = 64;
+
+/// The answers to a stream's requests. Each is worked on by a task of its own, so that it is done with however
+/// slowly the client reads; with the stream they are all dropped. The first failure ends it.
+pub(super) fn answers<T, A, F>(
+    requests: Streaming<T>,
+    answer: impl Fn(T) -> F + Send + 'static,
+) -> BoxStream<'static, Result<A, Status>>
+where
+    T: Send + 'static,
+    A: Send + 'static,
+    F: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    let begun = requests.map(move |request| match request {
+        Ok(request) => Either::Left(Task(tokio::spawn(answer(request)))),
+        Err(status) => Either::Right(ready(Err(mended(status)))),
+    });
+    begun.buffered(UNDER_WAY).boxed()
+}
+
+/// A task that ends with its value.
+#[derive(Debug)]
+struct Task<A>(JoinHandle<Result<A, Status>>);
+
+impl<A> Future for Task<A> {
+    type Output = Result<A, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|joined| {
+            joined.unwrap_or_else(|error| {
+                log::error!("a request of a stream was cut off: {error}");
+                Err(Status::internal("the request was cut off; the server's log says why"))
+            })
+        })
+    }
+}
+
+impl<A> Drop for Task<A> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

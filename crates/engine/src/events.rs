@@ -1,5 +1,6 @@
 //! What the engine tells whoever measures it. It counts nothing itself.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ pub trait Events: Send + Sync + 'static {
 }
 
 /// Hears what happens to one model version. For every [`received`](Self::received) there is exactly one
-/// [`finished`](Self::finished).
-pub trait VersionEvents: Send + Sync + 'static {
+/// [`finished`](Self::finished). Whoever made a listener finds it again by
+/// [`ModelVersion::listener`](crate::ModelVersion::listener).
+pub trait VersionEvents: Any + Send + Sync {
     /// A request chose this version; `named` where the client named the version rather than taking the
     /// default. Comes before the queue.
     fn received(&self, named: bool);

@@ -225,6 +225,11 @@ impl ModelVersion {
         self.network.as_ref()
     }
 
+    /// Who hears what happens to it: what [`Events::version`](crate::Events::version) made for it.
+    pub fn listener(&self) -> &dyn VersionEvents {
+        self.events.as_ref()
+    }
+
     /// What its known answers came to when its weights were loaded; `None` until its archive is unpacked.
     pub fn samples(&self) -> Option<SamplesReport> {
         self.loaded.get().map(|loaded| loaded.samples.report())
@@ -253,10 +258,6 @@ impl ModelVersion {
 
     pub(crate) fn queue(&self) -> &Arc<JobQueue> {
         &self.queue
-    }
-
-    pub(crate) fn events(&self) -> &dyn VersionEvents {
-        self.events.as_ref()
     }
 
     /// Could not be opened.

@@ -84,7 +84,7 @@ impl Worker {
                     log::warn!("{}: the model is loaded again: {reason}", self.seat.name);
                     self.seat.note(&reason);
                     self.seat.fail();
-                    self.version.events().worker_lost(&self.seat.name);
+                    self.version.listener().worker_lost(&self.seat.name);
                 }
             }
         }
@@ -119,7 +119,7 @@ impl Worker {
             self.loaded.samples.keep(&self.seat.name, self.seat.device, report);
         }
         if held.is_ok() {
-            self.version.events().worker_loaded(&self.seat.name, begun.elapsed());
+            self.version.listener().worker_loaded(&self.seat.name, begun.elapsed());
             self.version.seat_ready(&self.seat);
         }
         Some(held.map_err(|error| NotLoaded { error, may_pass: !learned.is_final.get() }))
@@ -237,7 +237,7 @@ impl Worker {
         match outcome {
             Ok(Ok((outputs, batch))) => {
                 let rows = jobs.iter().map(|job| job.work.rows).sum();
-                self.version.events().batch(rows, &batch);
+                self.version.listener().batch(rows, &batch);
                 for (job, outputs) in jobs.into_iter().zip(outputs) {
                     let queue = begun.saturating_duration_since(job.queued);
                     job.answer(Ok(Done { outputs, queue, batch }));

@@ -14,7 +14,8 @@ use mar_proto::inference::{
 };
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
-use crate::metadata::{HANDLER_INPUT, HANDLER_OUTPUT, HANDLER_PLATFORM, platform, side};
+use crate::metadata::{HANDLER_PLATFORM, platform, side};
+use crate::names::{HANDLER_INPUT, HANDLER_OUTPUT};
 use crate::{Service, readiness};
 
 impl Service {

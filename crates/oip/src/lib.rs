@@ -32,8 +32,8 @@ pub use service::{Service, ServiceConfig};
 pub use settings::{LogChanges, LogSettings, TraceSettings, TraceValue};
 pub use shared_memory::{RegionStatus, SharedMemory};
 pub use statistics::{
-    BatchStatistics, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics, Statistics,
-    Tally,
+    BatchStatistics, Failures, Figures, ModelStatistics, RequestStatistics, SizedBatchStatistics,
+    Statistics, Tally,
 };
 pub use types::{
     InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, Parameters, RequestedOutput,

@@ -7,7 +7,7 @@ use mar_engine::{
 };
 use serde::Serialize;
 
-use crate::names::{HANDLER, Named, has_handler};
+use crate::names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named, has_handler};
 use crate::{Service, readiness};
 
 /// What is there beyond the protocol's core, by the names that clients look for.
@@ -26,10 +26,6 @@ const EXTENSIONS: [&str; 10] = [
 
 /// The platform of a model that is a handler.
 pub(crate) const HANDLER_PLATFORM: &str = "marserve_handler";
-/// The one input of a handler.
-pub(crate) const HANDLER_INPUT: &str = "data";
-/// The one output of a handler.
-pub(crate) const HANDLER_OUTPUT: &str = "output";
 
 /// What a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -139,7 +135,7 @@ fn of_network(
 fn of_handler(name: String, model: &str, versions: Vec<String>) -> ModelMetadata {
     let tensor = |name: &str| TensorMetadata {
         name: name.to_owned(),
-        datatype: datatype(DType::Bytes),
+        datatype: DType::Bytes.datatype(),
         shape: vec![-1, 1],
     };
     ModelMetadata {
@@ -158,7 +154,7 @@ fn known(specs: &[TensorSpec]) -> Option<Vec<TensorMetadata>> {
     let known = |spec: &TensorSpec| {
         Some(TensorMetadata {
             name: spec.name.clone(),
-            datatype: datatype(spec.dtype?),
+            datatype: spec.dtype?.datatype(),
             shape: spec.shape.as_deref()?.iter().copied().map(side).collect(),
         })
     };
@@ -199,26 +195,6 @@ pub(crate) fn platform(runtime: &str) -> &str {
         "libtorch" => "pytorch_libtorch",
         "onnxruntime" => "onnxruntime_onnx",
         other => other,
-    }
-}
-
-/// The protocol's word for a type.
-pub(crate) fn datatype(dtype: DType) -> &'static str {
-    match dtype {
-        DType::Bool => "BOOL",
-        DType::U8 => "UINT8",
-        DType::U16 => "UINT16",
-        DType::U32 => "UINT32",
-        DType::U64 => "UINT64",
-        DType::I8 => "INT8",
-        DType::I16 => "INT16",
-        DType::I32 => "INT32",
-        DType::I64 => "INT64",
-        DType::F16 => "FP16",
-        DType::BF16 => "BF16",
-        DType::F32 => "FP32",
-        DType::F64 => "FP64",
-        DType::Bytes => "BYTES",
     }
 }
 

@@ -28,6 +28,21 @@ pub struct Statistics {
     pub requests: RequestStatistics,
     /// Of batches, by their rows.
     pub batches: BTreeMap<u64, BatchStatistics>,
+    /// Why requests were not answered.
+    pub failures: Failures,
+}
+
+/// How many requests were not answered, by whose fault it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// The queue was full, or they waited too long.
+    pub rejected: u64,
+    /// The client went away.
+    pub canceled: u64,
+    /// The handler, the network or their worker failed.
+    pub backend: u64,
+    /// Anything else, the request's own faults among them.
+    pub other: u64,
 }
 
 /// How often something happened, and how long it took in all.

@@ -10,6 +10,7 @@ mod grpc;
 mod launch;
 mod logging;
 mod metrics;
+mod oip;
 mod report;
 mod repository;
 mod rest;

@@ -9,7 +9,6 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
-use mar_oip::{Service, ServiceConfig};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
@@ -19,7 +18,7 @@ use crate::rest::{self, CorsHeaders, Listener, Shared, plan, socket};
 use crate::settings::snapshot::Kind;
 use crate::settings::{GrpcService, Settings};
 use crate::snapshots::Snapshots;
-use crate::{fetch, grpc, startup, tls};
+use crate::{fetch, grpc, oip, startup, tls};
 
 /// Listeners that answer from [`Server::bind`] on, and the engine behind them.
 #[derive(Debug)]
@@ -71,7 +70,7 @@ impl Server {
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
         let shared = Shared {
-            oip: Arc::new(Service::new(Arc::clone(&engine), service_config(settings))),
+            oip: Arc::new(oip::service(settings, &engine, &metrics, &snapshots)),
             engine: Arc::clone(&engine),
             settings: Arc::clone(&shared_settings),
             keyring: Arc::clone(&keyring),
@@ -194,15 +193,5 @@ async fn log_figures(interval: Duration, engine: Arc<Engine>, metrics: Arc<Metri
         if let Err(error) = spawn_blocking(move || metrics.log(&engine)).await {
             log::error!("the metrics were not written to the log: {error}");
         }
-    }
-}
-
-/// What the Open Inference Protocol is told of this server.
-fn service_config(settings: &Settings) -> ServiceConfig {
-    ServiceConfig {
-        name: "marserve".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
-        ..ServiceConfig::default()
     }
 }

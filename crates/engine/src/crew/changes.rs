@@ -122,7 +122,7 @@ impl ModelVersion {
         let next =
             if successor.is_some() { "another takes its place" } else { "nobody takes its place" };
         log::error!("{}: {error}; {next}", seat.name);
-        self.events().worker_lost(&seat.name);
+        self.listener().worker_lost(&seat.name);
         // Tells whoever waits for its first load, and that nobody serves where nobody does.
         if loading || successor.is_none() && !left {
             self.seat_failed(&seat, &error, successor.is_some());

@@ -283,7 +283,9 @@ fn many_threads_run_one_model() {
 #[test]
 fn cuda_is_refused_rather_than_the_processor_used() {
     assert_eq!(Onnx::start().cuda_devices(), 0);
-    let Err(error) = Onnx::start().load(&spec(fixture("simple.onnx"), Device::Cuda(0))) else { panic!("it loads") };
+    let Err(error) = Onnx::start().load(&spec(fixture("simple.onnx"), Device::Cuda(0))) else {
+        panic!("it loads")
+    };
     assert_eq!(error.code(), ErrorCode::Unsupported);
     assert!(error.message().starts_with("simple.onnx cannot go to cuda:0"), "{error}");
 }
@@ -291,7 +293,9 @@ fn cuda_is_refused_rather_than_the_processor_used() {
 #[test]
 fn without_the_library_a_model_says_what_to_do() {
     let absent = Onnx(Err("it is not here: scripts/setup fetches it".to_owned()));
-    let Err(error) = absent.load(&spec(fixture("simple.onnx"), Device::Cpu)) else { panic!("it loads") };
+    let Err(error) = absent.load(&spec(fixture("simple.onnx"), Device::Cpu)) else {
+        panic!("it loads")
+    };
     assert_eq!(error.code(), ErrorCode::InvalidModel);
     assert_eq!(
         error.message(),

@@ -31,6 +31,9 @@ const TIMEOUT: &str = "grpc-timeout";
 /// How much earlier than the library below, which would answer `CANCELLED`, a deadline is found to have passed.
 const AHEAD: Duration = Duration::from_millis(2);
 
+/// Bytes of a status's message at most, but for dots where it was longer.
+const LONGEST: usize = 2000;
+
 /// What the calls of one address have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
@@ -138,9 +141,14 @@ async fn end(
     }
 }
 
-/// A status that the library below chose, as gRPC has it elsewhere: a message that is too large to be taken
-/// is `RESOURCE_EXHAUSTED`.
+/// A status as it is sent: a message that is too large to be taken is `RESOURCE_EXHAUSTED`, as elsewhere in
+/// gRPC, and no message is longer than clients take a header, where every byte may become three.
 pub(super) fn mended(status: Status) -> Status {
+    let message = status.message();
+    if message.len() > LONGEST + "...".len() {
+        let end = (0..=LONGEST).rfind(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        return mended(Status::new(status.code(), format!("{}...", &message[..end])));
+    }
     if status.code() == Code::OutOfRange && status.message().contains("message length too large") {
         let size = status.message().split_once("too large: ").map_or("", |(_, size)| size);
         let message = format!("the message is larger than max_request_size: {size}");
@@ -211,6 +219,7 @@ impl http_body::Body for Answer {
                     let status = mended(status);
                     self.record.code = Some(status.code());
                     self.end = None;
+                    status.add_header(trailers)?;
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -301,5 +310,12 @@ mod tests {
         assert_eq!(mended_one.code(), Code::ResourceExhausted);
         assert!(mended_one.message().contains("max_request_size: found 9 bytes"));
         assert_eq!(mended(Status::out_of_range("of a handler")).code(), Code::OutOfRange);
+    }
+
+    #[test]
+    fn no_message_is_longer_than_clients_take() {
+        let long = mended(Status::not_found("ä".repeat(LONGEST)));
+        assert_eq!((long.code(), long.message().len()), (Code::NotFound, LONGEST + 3));
+        assert!(long.message().ends_with("ä..."));
     }
 }

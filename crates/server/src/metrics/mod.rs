@@ -9,6 +9,7 @@ mod log_lines;
 mod names;
 mod page;
 mod process;
+mod statistics;
 mod system;
 mod values;
 mod version;
@@ -25,6 +26,7 @@ use crate::settings::{Measuring, MetricsMode};
 use count::Counter;
 use log_lines::Told;
 use names::Family;
+use statistics::Listener;
 use system::System;
 use version::{Host, Model, Version};
 
@@ -130,13 +132,13 @@ impl Metrics {
 }
 
 impl Events for Metrics {
-    /// The same version again goes on with the same figures.
+    /// The same version again goes on with the same figures, but for its statistics.
     fn version(&self, model: &str, version: &str) -> Arc<dyn VersionEvents> {
         let mut models = self.models.lock();
         let Models { by_name, versions } = &mut *models;
         let of_model = by_name.entry(model.to_owned()).or_default();
         let key = (model.to_owned(), version.to_owned());
         let new = || Arc::new(Version::new(Arc::clone(&self.host), Arc::clone(of_model)));
-        Arc::<Version>::clone(versions.entry(key).or_insert_with(new))
+        Arc::new(Listener::new(Arc::clone(versions.entry(key).or_insert_with(new))))
     }
 }

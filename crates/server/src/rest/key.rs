@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::common::RequestId;
 use super::management::parameters::Parameters;
-use super::{Shared, error, surface};
+use super::{Shared, error, surface, v2};
 use crate::access::{NotRenewed, Surface};
 
 const TOKEN: &str = "/token";
@@ -29,11 +29,17 @@ pub(super) async fn asked_for(
     let renewal = surface == Surface::Management && path == TOKEN && shared.keyring.renews();
     let open = renewal || surface::is_open(request.method(), path);
     request.extensions_mut().insert(surface);
+    let guarding = surface::guarding(surface, request.method(), path);
     if !open
         && let Err(denied) =
-            shared.keyring.check(surface, authorization(request.headers()), Timestamp::now())
+            shared.keyring.check(guarding, authorization(request.headers()), Timestamp::now())
     {
-        return Ok(request.into_response(error::invalid_key(&denied)));
+        let refusal = if surface == Surface::Inference && surface::is_v2(path) {
+            v2::unauthorized(&denied)
+        } else {
+            error::invalid_key(&denied)
+        };
+        return Ok(request.into_response(refusal));
     }
     Ok(next.call(request).await?.map_into_boxed_body())
 }

@@ -31,16 +31,32 @@ fn natural(path: &str) -> Surface {
     }
 }
 
+/// The surface whose key a request needs, where `answering` is the one that answers it: below `/v2`, which is
+/// inference's, what changes the server for everybody needs management's key.
+pub(super) fn guarding(answering: Surface, method: &Method, path: &str) -> Surface {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let changes = match segments[..] {
+        ["v2", "repository", .., "load" | "unload"] => true,
+        ["v2", "logging"] | ["v2", .., "trace", "setting"] => *method != Method::GET,
+        _ => false,
+    };
+    if changes && answering == Surface::Inference { Surface::Management } else { answering }
+}
+
+/// Whether a path is one of the Open Inference Protocol's, whose errors have a form of their own.
+pub(super) fn is_v2(path: &str) -> bool {
+    path.trim_matches('/').split('/').next() == Some("v2")
+}
+
 /// What to do where nothing answers a path: TorchServe's clients know paths of other ports, and of what is
 /// not there.
 pub(super) fn advice(path: &str, served: &[Surface]) -> &'static str {
     let known = match path.trim_matches('/').split('/').next().unwrap_or_default() {
-        "v2" => return "there is no Open Inference Protocol yet; ask /predictions or /v1/models",
         "wfpredict" | "workflows" => return "there are no workflows",
         "token" if served.contains(&Surface::Management) => {
             return "no tokens are asked for, so there is none to renew";
         }
-        "predictions" | "explanations" | "invocations" | "ping" | "livez" | "readyz" => {
+        "predictions" | "explanations" | "invocations" | "ping" | "livez" | "readyz" | "v2" => {
             Some(Surface::Inference)
         }
         "models" | "token" => Some(Surface::Management),
@@ -66,6 +82,7 @@ fn is_call(segment: &str) -> bool {
 /// the server.
 pub(super) fn is_open(method: &Method, path: &str) -> bool {
     matches!(path, "/api-description" | "/livez" | "/readyz")
+        || matches!(path, "/v2/health/live" | "/v2/health/ready") && method == Method::GET
         || path == "/" && method == Method::OPTIONS
 }
 
@@ -114,6 +131,29 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_the_server_below_v2_needs_managements_key() {
+        let of = |method: &Method, path: &str| guarding(Inference, method, path);
+        for path in [
+            "/v2/repository/models/m/load",
+            "/v2/repository/models/m/unload",
+            "/v2/repository/other/models/m/load",
+            "/v2/logging",
+            "/v2/trace/setting",
+            "/v2/models/m/trace/setting",
+        ] {
+            assert_eq!(of(&Method::POST, path), Management, "{path}");
+        }
+        for path in ["/v2/logging", "/v2/trace/setting", "/v2/models/m", "/v2/models/load"] {
+            assert_eq!(of(&Method::GET, path), Inference, "{path}");
+        }
+        for path in ["/v2/repository/index", "/v2/models/m/infer", "/predictions/m/load"] {
+            assert_eq!(of(&Method::POST, path), Inference, "{path}");
+        }
+        let elsewhere = guarding(Metrics, &Method::POST, "/v2/logging");
+        assert_eq!(elsewhere, Metrics, "that path leads nowhere there");
+    }
+
+    #[test]
     fn an_address_answers_with_what_it_serves() {
         for path in ["/models/m", "/ping", "/metrics", "/token"] {
             assert_eq!(of(path, &[Inference]), Inference, "{path}");
@@ -134,7 +174,7 @@ mod tests {
             ("/ping", Metrics, "inference_address"),
             ("/token", Inference, "management_address"),
             ("/token", Management, "no tokens are asked for"),
-            ("/v2/health/ready", Inference, "no Open Inference Protocol"),
+            ("/v2/health/ready", Management, "inference_address"),
             ("/workflows", Management, "no workflows"),
             ("/predictions", Inference, "/api-description"),
             ("/modelss", Inference, "/api-description"),
@@ -153,5 +193,8 @@ mod tests {
         assert!(!is_open(&Method::GET, "/ping"));
         assert!(!is_open(&Method::OPTIONS, "/predictions/m"));
         assert!(!is_open(&Method::GET, "/livez/x"));
+        assert!(is_open(&Method::GET, "/v2/health/ready"));
+        assert!(!is_open(&Method::POST, "/v2/health/ready"));
+        assert!(!is_open(&Method::GET, "/v2"));
     }
 }

@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use super::parameters::{read, written};
 use crate::grpc::{error, headers};
 use crate::rest::Shared;
+use crate::rest::error::log_failure;
 
 /// What says that an input or output lies in shared memory.
 const REGION: &str = "shared_memory_region";
@@ -32,19 +33,31 @@ pub(super) async fn answered(
     message: ModelInferRequest,
 ) -> Result<ModelInferResponse, Status> {
     let limit = shared.settings.max_response_size;
-    let asked = request(message).map_err(|error| error::oip(&error))?;
+    let model = message.model_name.clone();
+    let failed = |error: Error| {
+        log_failure(&error, &model, id);
+        error::oip(&error)
+    };
+    let client_id = message.id.clone();
+    let asked = request(message).map_err(|error| failed(of_request(&client_id, &error)))?;
     let asked = InferRequest {
         request_id: id.to_owned(),
         headers: headers(metadata),
         max_response_bytes: Some(limit),
         ..asked
     };
-    let answer = shared.oip.infer(admission, asked).await.map_err(|error| error::oip(&error))?;
+    let answer = shared.oip.infer(admission, asked).await.map_err(failed)?;
     let answer = response(answer);
     match answer.encoded_len() {
         bytes if bytes > limit => Err(error::too_long(bytes, limit)),
         _ => Ok(answer),
     }
+}
+
+/// The same error, with the identifier of its request, which Triton's clients look for.
+fn of_request(id: &str, error: &Error) -> Error {
+    let id = if id.is_empty() { "<id_unknown>" } else { id };
+    Error::new(error.code(), format!("[request id: {id}] {}", error.message()))
 }
 
 /// An answer as streams carry it.
@@ -107,7 +120,7 @@ impl Raw {
 fn input(input: InferInputTensor, raw: &mut Raw) -> Result<InputTensor> {
     let InferInputTensor { name, datatype, shape, parameters, contents } = input;
     let wrong = |what: String| Error::invalid_input(format!("input \"{name}\": {what}"));
-    let dtype = mar_oip::dtype(&datatype)
+    let dtype = DType::by_datatype(&datatype)
         .ok_or_else(|| wrong(format!("there is no datatype \"{datatype}\"")))?;
     let sides: Option<Vec<usize>> = shape.iter().map(|side| usize::try_from(*side).ok()).collect();
     let sides = sides.ok_or_else(|| {
@@ -162,7 +175,7 @@ fn typed(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
         ("fp64_contents", fp64_contents.len()),
         ("bytes_contents", bytes_contents.len()),
     ];
-    let word = mar_oip::datatype(dtype);
+    let word = dtype.datatype();
     let own = match dtype {
         DType::Bool => "bool_contents",
         DType::I8 | DType::I16 | DType::I32 => "int_contents",
@@ -224,7 +237,7 @@ fn response(answer: InferResponse) -> ModelInferResponse {
         raw_output_contents.push(bytes);
         InferOutputTensor {
             name: output.name,
-            datatype: mar_oip::datatype(tensor.dtype()).to_owned(),
+            datatype: tensor.dtype().datatype().to_owned(),
             // A side that was allocated is far below the largest.
             shape: tensor.shape().iter().map(|side| i64::try_from(*side).unwrap_or(-1)).collect(),
             parameters: written(output.parameters),

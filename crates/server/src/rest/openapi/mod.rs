@@ -3,6 +3,7 @@
 //! OpenAPI 3.0, which is what TorchServe sends and what most generators of clients read.
 
 mod operations;
+mod v2;
 
 use std::future::ready;
 
@@ -17,7 +18,8 @@ const JSON: &str = "application/json";
 
 /// Describes the inference port.
 pub(super) fn inference() -> HttpResponse {
-    port("answers predictions", operations::INFERENCE)
+    let operations = operations::INFERENCE.iter().chain(v2::V2);
+    port("answers predictions", operations)
 }
 
 /// Describes the management port.
@@ -67,7 +69,7 @@ pub(super) fn mount(config: &mut web::ServiceConfig, description: fn() -> HttpRe
     config.service(root).route("/api-description", web::route().to(described));
 }
 
-fn port(purpose: &str, operations: &[Operation]) -> HttpResponse {
+fn port<'a>(purpose: &str, operations: impl IntoIterator<Item = &'a Operation>) -> HttpResponse {
     let mut paths = Map::new();
     for operation in operations {
         add(&mut paths, operation.path.to_owned(), operation);
@@ -81,11 +83,15 @@ fn port(purpose: &str, operations: &[Operation]) -> HttpResponse {
 }
 
 fn document(info: &Value, paths: &Map<String, Value>) -> HttpResponse {
+    let mut schemas = operations::schemas();
+    if let Value::Object(schemas) = &mut schemas {
+        schemas.extend(v2::schemas());
+    }
     let document = json!({
         "openapi": "3.0.1",
         "info": info,
         "paths": paths,
-        "components": { "schemas": operations::schemas() },
+        "components": { "schemas": schemas },
     });
     json::response(StatusCode::OK, &document)
 }
@@ -110,7 +116,8 @@ fn described(path: &str, operation: &Operation) -> Value {
         described["requestBody"] = json!({ "content": content(operation.body) });
     }
     let mut responses: Map<String, Value> = operation.answers.iter().map(response).collect();
-    let failure = Answer(0, "an error", Content::Json("Error"));
+    let error = if path == "/v2" || path.starts_with("/v2/") { "InferenceError" } else { "Error" };
+    let failure = Answer(0, "an error", Content::Json(error));
     responses.insert("default".to_owned(), response(&failure).1);
     described["responses"] = Value::Object(responses);
     if operation.deprecated {
@@ -161,6 +168,13 @@ fn content(body: Content) -> Value {
             let reference = format!("#/components/schemas/{schema}");
             json!({ JSON: { "schema": { "$ref": reference } } })
         }
+        Content::Tensors(schema) => {
+            let reference = format!("#/components/schemas/{schema}");
+            json!({
+                JSON: { "schema": { "$ref": reference } },
+                "application/octet-stream": binary,
+            })
+        }
     }
 }
 
@@ -177,6 +191,12 @@ const SEGMENT: &percent_encoding::AsciiSet =
 #[cfg(test)]
 pub(super) fn inference_paths() -> Vec<&'static str> {
     operations::INFERENCE.iter().map(|operation| operation.path).collect()
+}
+
+/// Paths below `/v2` with their methods, for the tests of their routes.
+#[cfg(test)]
+pub(super) fn v2_paths() -> Vec<(&'static str, &'static str)> {
+    v2::V2.iter().map(|operation| (operation.path, operation.method)).collect()
 }
 
 #[cfg(test)]

@@ -40,9 +40,11 @@ pub(super) enum Content {
     Inputs,
     /// JSON of the schema of this name.
     Json(&'static str),
+    /// JSON of the schema of this name, alone or with the bytes of tensors behind it.
+    Tensors(&'static str),
 }
 
-const fn get(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+pub(super) const fn get(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
     Operation {
         path,
         method: "get",

@@ -3,9 +3,11 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use mar_engine::{Error, ErrorCode};
 use serde::Serialize;
+
+use crate::access::Denied;
 
 #[derive(Debug, Serialize)]
 struct Body<'a> {
@@ -62,6 +64,13 @@ pub(super) fn unknown_encoding() -> HttpResponse {
         "this Content-Encoding is not taken; send gzip, deflate or none",
     );
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+    response
+}
+
+/// The key is missing, wrong or expired.
+pub(in crate::rest) fn unauthorized(denied: &Denied) -> HttpResponse {
+    let mut response = body(StatusCode::UNAUTHORIZED, &denied.to_string());
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 

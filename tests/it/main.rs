@@ -74,6 +74,8 @@ mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
 #[cfg(feature = "torch")]
 mod torch;
+/// Model repositories of Triton's layout, on Triton's addresses.
+mod triton;
 /// Versions side by side: switching, draining, replacing.
 mod versions;
 /// Requests that are no HTTP, or hardly: bytes on the wire.

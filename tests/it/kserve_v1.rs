@@ -271,7 +271,8 @@ signature:
 ";
     let archive = store.fake_with("m", "1.0", "times 2", config);
     let (server, _control) = TestServer::fake(&[&archive]);
-    for body in [r#"{"inputs": [[1, 2.5], [-3, 4]]}"#, r#"{"inputs": {"x": [[1, 2.5], [-3, 4]]}}"#] {
+    for body in [r#"{"inputs": [[1, 2.5], [-3, 4]]}"#, r#"{"inputs": {"x": [[1, 2.5], [-3, 4]]}}"#]
+    {
         let told = ask(&server, PREDICT, body);
         assert_eq!(told.json(), json!({ "outputs": [[2.0, 5.0], [-6.0, 8.0]] }));
         assert!(told.header("server-timing").is_some());

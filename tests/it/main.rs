@@ -53,9 +53,9 @@ mod management;
 mod masks;
 /// What is measured, and how it is told.
 mod metrics;
-/// ONNX Runtime behind the handlers, and a server that does not have it.
-#[cfg(feature = "onnx")]
-mod onnx;
+/// The Open Inference Protocol over HTTP, all but its tensors: what the server and its models tell of
+/// themselves, how models come and go, what may be set.
+mod oip_about;
 /// What is wrong with requests of tensors, and what their clients are told.
 mod oip_errors;
 /// Models' handlers as the Open Inference Protocol's clients call them.
@@ -64,9 +64,9 @@ mod oip_handler;
 mod oip_infer;
 /// Tensors that lie in memory which clients share with the server.
 mod oip_shared_memory;
-/// The Open Inference Protocol over HTTP, all but its tensors: what the server and its models tell of
-/// themselves, how models come and go, what may be set.
-mod oip_about;
+/// ONNX Runtime behind the handlers, and a server that does not have it.
+#[cfg(feature = "onnx")]
+mod onnx;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -367,7 +367,7 @@ fn models_are_not_loaded_where_that_was_not_allowed() {
         let (status, message) = refused(&post(&url, b""));
         assert_eq!(status, 503);
         assert!(message.contains("explicit model load / unload is not allowed"), "{message}");
-        assert!(message.contains("enable_model_api"), "{message}");
+        assert!(message.contains("model_control_mode"), "{message}");
     }
     assert_eq!(index(&server, ""), ["m 1.0 READY", "m@handler 1.0 READY"]);
     let (status, _) = refused(&post(&server.inference("/v2/repository/other/index"), b""));

@@ -77,7 +77,7 @@ fn matrix() -> [Vec<f64>; 3] {
     let both = answer(1);
     let (red, green) = both.split_at(1000);
     let mixed = answer(0);
-    let blue = |i: usize| (mixed[i] - 0.5 * red[i] + green[i]) / 2.0;
+    let blue = |i: usize| 0.5 * (mixed[i] + green[i]) - 0.25 * red[i];
     [red.to_vec(), green.to_vec(), (0..1000).map(blue).collect()]
 }
 
@@ -115,10 +115,10 @@ fn a_classifier_tells_the_likeliest_classes() {
 fn a_segmenter_tells_the_class_of_every_pixel_and_how_sure_it_is() {
     let store = Store::new();
     let server = server(&archive(&store, "image_segmenter", "segmenter.onnx", &[]));
-    for (colour, expected) in [([255, 0, 0], 0), ([0, 0, 255], 2), ([0, 0, 0], 3)] {
+    for (colour, expected) in [([255, 0, 0], 0_u8), ([0, 0, 255], 2), ([0, 0, 0], 3)] {
         let (file, [red, green, blue]) = picture(colour);
         let fourth = 0.25 * (red + green + blue) + 0.1;
-        let sure = softmax(&[red, green, blue, fourth])[expected];
+        let sure = softmax(&[red, green, blue, fourth])[usize::from(expected)];
         let answer = post(&server.inference("/predictions/m"), &file);
         assert_eq!(answer.status, 200, "{}", answer.text());
         let rows = answer.json();
@@ -127,7 +127,7 @@ fn a_segmenter_tells_the_class_of_every_pixel_and_how_sure_it_is() {
         assert_eq!(pixels.len(), 224 * 224);
         for pixel in pixels {
             let (class, probability) = (pixel[0].as_f64().unwrap(), pixel[1].as_f64().unwrap());
-            assert!((class - expected as f64).abs() < 1e-6, "{colour:?}: {pixel}");
+            assert!((class - f64::from(expected)).abs() < 1e-6, "{colour:?}: {pixel}");
             assert!((probability - sure).abs() < 1e-4, "{colour:?}: {pixel}, not {sure}");
         }
     }
@@ -187,7 +187,7 @@ fn a_network_that_does_not_open_is_told_and_its_neighbour_serves_on() {
             error.message().to_owned()
         }
         Ok(_) => match server.state("alone") {
-            VersionState::Failed(reason) => reason.to_string(),
+            VersionState::Failed(reason) => reason,
             other => panic!("it is {other:?}"),
         },
     };

@@ -257,17 +257,17 @@ mod tests {
                 places.into_iter().map(|place| place.map_or("-".into(), shown)).collect();
             (shown.join(" "), s.triton.told, s.strict, s.triton.max_body_size)
         };
-        const LARGE: usize = 64 << 20;
-        assert_eq!(of(""), ("- - -".into(), false, false, LARGE));
+        let large = 64 << 20;
+        assert_eq!(of(""), ("- - -".into(), false, false, large));
         let usual = "http://127.0.0.1:8000 http://127.0.0.1:8001 http://127.0.0.1:8002";
-        assert_eq!(of("triton=true\n"), (usual.into(), true, true, LARGE));
+        assert_eq!(of("triton=true\n"), (usual.into(), true, true, large));
         assert_eq!(
             of("triton=true\nstrict=false\nmax_request_size=9\n"),
             (usual.into(), true, false, 9)
         );
         let own = "triton_http_address=127.0.0.1:1\ntriton_grpc_address=http://127.0.0.1\n";
         let places = "http://127.0.0.1:1 http://127.0.0.1:8001 -";
-        assert_eq!(of(own), (places.into(), true, false, LARGE));
+        assert_eq!(of(own), (places.into(), true, false, large));
         let off = "triton=true\ntriton_metrics_address=off\ntriton_grpc_address=OFF\n";
         assert_eq!(of(off).0, "http://127.0.0.1:8000 - -");
         for key in ["triton_http_address", "triton_grpc_address"] {

@@ -234,7 +234,7 @@ impl http_body::Body for Answer {
                 status.add_header(&mut trailers)?;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            other => other,
+            ended @ Poll::Ready(_) => ended,
         }
     }
 
@@ -281,6 +281,8 @@ impl Drop for Record {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
+
     use super::*;
 
     #[test]
@@ -290,12 +292,13 @@ mod tests {
             headers.insert(TIMEOUT, http::HeaderValue::from_static(text));
             timeout(&headers)
         };
-        assert_eq!(read("1H"), Some(Duration::from_hours(1) - AHEAD));
-        assert_eq!(read("2M"), Some(Duration::from_mins(2) - AHEAD));
-        assert_eq!(read("3S"), Some(Duration::from_secs(3) - AHEAD));
+        let ahead = |time: Duration| Some(time.saturating_sub(AHEAD));
+        assert_eq!(read("1H"), ahead(Duration::from_hours(1)));
+        assert_eq!(read("2M"), ahead(Duration::from_mins(2)));
+        assert_eq!(read("3S"), ahead(Duration::from_secs(3)));
         assert_eq!(read("40m"), Some(Duration::from_millis(38)));
         assert_eq!(read("5000u"), Some(Duration::from_millis(3)));
-        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999) - AHEAD));
+        assert_eq!(read("99999999n"), ahead(Duration::from_nanos(99_999_999)));
         assert_eq!(read("0m"), Some(Duration::ZERO));
         for malformed in ["", "1", "S", "1s", "-1S", "+1S", "1.5S", "999999999S"] {
             assert!(read(malformed).is_none_or(|time| time.is_zero()), "{malformed}");

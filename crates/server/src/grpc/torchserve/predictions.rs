@@ -173,7 +173,7 @@ fn in_item(status: &Status) -> ItemStatus {
         message: message.to_owned(),
         details: vec![Any {
             type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
-            value: reason.encode_to_vec().into(),
+            value: reason.encode_to_vec(),
         }],
     }
 }

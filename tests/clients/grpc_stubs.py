@@ -156,8 +156,8 @@ def reflection(address, *services):
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as store, tempfile.TemporaryDirectory() as made:
-        with served(store, "--triton", "--enable-model-api") as server:
+    with tempfile.TemporaryDirectory() as made:
+        with served("--enable-model-api") as server:
             torchserve = TorchServe(server, made)
             ports = {"Triton's": server.grpc, "inference": server.grpc_inference, "management": server.grpc_management}
             checks = [(f"health, {name}", lambda at=at: health(at)) for name, at in ports.items()]

@@ -10,7 +10,6 @@ and MAR name, else the release build.
 import asyncio
 import base64
 import sys
-import tempfile
 
 import grpc
 import httpx
@@ -145,7 +144,7 @@ async def refused(kind, answer):
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as store, served(store, "--triton") as server:
+    with served() as server:
         both = (f"http://{server.http}", "Triton's port"), (server.inference, "the inference port")
 
         def v2(url):

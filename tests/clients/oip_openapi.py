@@ -10,7 +10,6 @@ that MARSERVE and MAR name, else the release build.
 import asyncio
 import inspect
 import sys
-import tempfile
 
 from open_inference.openapi.client import AsyncOpenInferenceClient, OpenInferenceClient
 from open_inference.openapi.core.api_error import ApiError
@@ -79,7 +78,7 @@ def refusals(ask):
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as store, served(store, "--triton") as server:
+    with served() as server:
         loop = asyncio.new_event_loop()
         waiting = OpenInferenceClient(base_url=f"http://{server.http}")
         asynchronous = AsyncOpenInferenceClient(base_url=server.inference)

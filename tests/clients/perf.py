@@ -64,7 +64,7 @@ def bare(url):
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as store, served(store, "--triton") as server:
+    with served() as server:
         http, grpc = ["-i", "http", "-u", server.http], ["-i", "grpc", "-u", server.grpc]
         shared = ["--shared-memory", "system", "--output-shared-memory-size", "8192"]
         cases = {

@@ -6,8 +6,10 @@ the handler that makes masks of it.
 
 import base64
 import io
+import re
 import shutil
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,11 +17,13 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/lib"))
+from checks import until  # noqa: E402
 from served import ROOT, Client, Server, pack  # noqa: E402
 
 NETWORKS = ROOT / "tests/parity/onnx"
 SCENE = (ROOT / "examples/street_scenes/sample/scene.png").read_bytes()
 SIDES = 64, 96
+PORTS = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 DTYPES = {
@@ -78,23 +82,23 @@ def lay_out(store):
 
 
 class Triton(Server):
-    """marserve as Triton's clients look for it, on free ports: `http`, `grpc` and `page` are without a scheme."""
+    """marserve as Triton's clients look for it, on free ports: `http` and `grpc` are without a scheme."""
 
-    def __init__(self, store, *flags, models=(), properties=(), program=None):
-        settings = [f"triton_{name}_address=http://127.0.0.1:0" for name in ("http", "grpc", "metrics")]
-        self.properties = Path(store, "config.properties")
-        self.properties.write_text("\n".join([*settings, *properties]) + "\n", encoding="utf-8")
-        super().__init__(store, list(models), "--ts-config", self.properties, *flags, program=program)
-        bare = lambda url: url.split("//")[1]
-        self.http, self.grpc = bare(self.find("Triton's HTTP on")), bare(self.find("Triton's gRPC on"))
-        self.page = self.find("Triton's metrics on")
+    def __init__(self, store, *flags):
+        super().__init__(store, [], "--triton", *PORTS, *flags)
+        started = lambda service: until(service, lambda: re.search(f"Started {service} at (?:http://)?(\\S+)", self.log.read_text()))
+        self.http, self.grpc = started("HTTPService")[1], started("GRPCInferenceService")[1]
+        self.grpc_inference = self.find("gRPC predictions on")
+        self.grpc_management = self.find("gRPC management on")
 
 
 @contextmanager
-def served(store, *flags, **named):
-    lay_out(store)
-    with Triton(store, *flags, **named) as server:
-        yield server
+def served(*flags):
+    """A model store, laid out anew, and its server."""
+    with tempfile.TemporaryDirectory() as store:
+        lay_out(store)
+        with Triton(store, *flags) as server:
+            yield server
 
 
 def fixed_seed():

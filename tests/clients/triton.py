@@ -16,7 +16,7 @@ import triton_about
 import triton_tensors
 import triton_waiting
 from checks import run
-from repository import Triton, served
+from repository import Triton, lay_out
 from triton_clients import faces
 
 
@@ -31,12 +31,12 @@ def named(prefix, checks, *arguments):
 def main() -> int:
     status = 0
     with tempfile.TemporaryDirectory() as store:
-        with served(store, "--triton") as server:
+        lay_out(store)
+        with Triton(store) as server:
             for face in faces(server):
                 status |= run(named(face.name, triton_about.ALL + triton_tensors.ALL, face, server))
             status |= run(named("triton", triton_waiting.ALL, server))
-        explicit = ["--triton", "--model-control-mode", "explicit", "--load-model", "simple"]
-        with Triton(store, *explicit) as server:
+        with Triton(store, "--model-control-mode", "explicit", "--load-model", "simple") as server:
             for face in faces(server):
                 status |= run(named(f"explicit, {face.name}", [triton_about.control], face, server))
     return status

@@ -132,7 +132,7 @@ def logging_and_trace(face, server):
         same("level", told["trace_level"], ["OFF"])
         same("rate and count", (told["trace_rate"], told["trace_count"]), ("1000", "-1"))
     error = raised("tracing", InferenceServerException, face.ask, "update_trace_settings", settings={"trace_level": ["TIMESTAMPS"]})
-    holds("tracing", error.message(), "trace_level")
+    holds("tracing", error.message(), "trace")
     face.ask("update_trace_settings", settings={"trace_level": None})
 
 
@@ -195,7 +195,7 @@ def shared_refusals(face, inputs, key, size):
     for what, call, words in (
         ("registered twice", lambda: face.ask(register, "sent", key, size), ["sent"]),
         ("no such memory", lambda: face.ask(register, "none", "/marserve_none", size), ["marserve_none"]),
-        ("past the memory's end", lambda: face.ask(register, "long", key, 1 << 30), ["long"]),
+        ("past the memory's end", lambda: face.ask(register, "long", key, 1 << 30), [key]),
         ("no such region", lambda: face.infer("simple", other("nobody", size)), ["nobody"]),
         ("past the region's end", lambda: face.infer("simple", other("sent", size, 3 * size)), ["sent"]),
         ("too few bytes", lambda: face.infer("simple", other("sent", size - 4)), ["INPUT0"]),
@@ -216,7 +216,7 @@ def control(face, server):
         true("loaded", ready("add_fp32"))
         same("sum", face.answer("add_fp32", {"x": one, "y": one}, "sum"), one + one)
         same("state", states()["add_fp32"]["state"], "READY")
-    changed = {**json.loads(json.dumps(face.config("add_fp32"))), "max_batch_size": 2}
+    changed = {**face.config("add_fp32"), "max_batch_size": 2, "dynamic_batching": {}}
     face.ask("load_model", "add_fp32", config=json.dumps(changed))
     same("configuration", face.config("add_fp32")["max_batch_size"], 2)
     raised("too many rows", InferenceServerException, face.infer, "add_fp32", {"x": one.repeat(3, 0), "y": one.repeat(3, 0)})

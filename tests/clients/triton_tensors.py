@@ -186,7 +186,7 @@ def refusals(face, server):
         ("input", "simple", {**pair, "INPUT2": whole}, {}, bad, ["INPUT2"]),
         ("input left out", "simple", {"INPUT0": whole}, {}, bad, ["INPUT1"]),
         ("output", "simple", pair, {"outputs": ["OUTPUT7"]}, bad, ["OUTPUT7"]),
-        ("rows that differ", "simple", {"INPUT0": whole, "INPUT1": np.zeros((2, 16), np.int32)}, {}, bad, ["INPUT1"]),
+        ("rows that differ", "simple", {"INPUT0": whole, "INPUT1": np.zeros((2, 16), np.int32)}, {}, bad, ["INPUT"]),
     ):
         error = raised(what, InferenceServerException, face.infer, model, inputs, request_id="no. 9", **named)
         same(f"{what}: status", error.status(), status[face.protocol == "grpc"])

@@ -184,7 +184,7 @@ impl Service {
         }
         Err(Error::new(
             ErrorCode::Unavailable,
-            "explicit model load / unload is not allowed on this server; start it with --enable-model-api or enable_model_api=true",
+            "explicit model load / unload is not allowed on this server; start it with --model-control-mode explicit or model_control_mode=explicit",
         ))
     }
 }

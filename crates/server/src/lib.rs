@@ -24,8 +24,8 @@ pub use launch::run;
 // What a `main` names when it lists its handlers and runtimes.
 pub use mar_engine::{Registration, Runtime};
 pub use metrics::Metrics;
-pub use server::Server;
+pub use server::{Server, TritonUrls};
 pub use settings::{
     Access, Address, ApiKey, Cors, Endpoint, Envelope, GrpcService, GrpcSite, Listed, LogFormat,
-    Measuring, MetricsMode, ModelSource, ModelStore, Settings, Tls,
+    Measuring, MetricsMode, ModelControl, ModelSource, ModelStore, Settings, Tls, Triton,
 };

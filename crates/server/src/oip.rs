@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use mar_engine::Engine;
+use mar_oip::triton::Repositories;
 use mar_oip::{Service, ServiceConfig};
 
 use crate::metrics::Metrics;
-use crate::repository::Archives;
+use crate::repository::{Archives, Models};
 use crate::settings::Settings;
 use crate::snapshots::Snapshots;
 
@@ -16,12 +17,17 @@ pub(crate) fn service(
     engine: &Arc<Engine>,
     metrics: &Arc<Metrics>,
     snapshots: &Arc<Snapshots>,
+    repositories: &Arc<Repositories>,
 ) -> Service {
     let config = ServiceConfig {
         name: "marserve".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        explicit_control: settings.access.model_api,
-        repositories: vec![Arc::new(Archives::new(settings, Arc::clone(snapshots)))],
+        explicit_control: settings.explicit_control(),
+        repositories: vec![
+            Arc::new(Models::new(repositories, snapshots)),
+            // For every name that no repository has.
+            Arc::new(Archives::new(settings, Arc::clone(snapshots))),
+        ],
         figures: Some(Arc::<Metrics>::clone(metrics)),
         shared_memory: settings.shared_memory.then(|| "/dev/shm".into()),
     };

@@ -1,10 +1,13 @@
-//! The model store's archives as the Open Inference Protocol's clients load and unload them: by a name.
+//! The model store's archives, and the models of repositories, as the Open Inference Protocol's clients load and
+//! unload them: by a name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar_engine::{Engine, Error, ErrorCode, LoadRequest, ModelVersion, Result, VersionState};
 use mar_oip::Repository;
+use mar_oip::triton::Repositories;
+use mar_proto::inference::ModelConfig;
 
 use crate::fetch::{self, Resolved};
 use crate::settings::snapshot::Kind;
@@ -52,6 +55,49 @@ impl Archives {
             name.chars().take(64).collect::<String>()
         );
         Err(Error::new(ErrorCode::ModelNotFound, message))
+    }
+}
+
+/// The models of repositories, with a snapshot after each change.
+#[derive(Debug)]
+pub(crate) struct Models {
+    repositories: Arc<Repositories>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl Models {
+    pub(crate) fn new(repositories: &Arc<Repositories>, snapshots: &Arc<Snapshots>) -> Self {
+        Self { repositories: Arc::clone(repositories), snapshots: Arc::clone(snapshots) }
+    }
+}
+
+impl Repository for Models {
+    fn names(&self) -> Vec<String> {
+        self.repositories.names()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.repositories.has(name)
+    }
+
+    fn load(&self, engine: &Engine, name: &str, configuration: Option<&str>) -> Result<()> {
+        self.repositories.load(engine, name, configuration)?;
+        self.snapshots.write(engine, Kind::Snapshot);
+        Ok(())
+    }
+
+    fn take_out(&self, engine: &Engine, name: &str) -> Result<Vec<Arc<ModelVersion>>> {
+        let taken = self.repositories.take_out(engine, name)?;
+        self.snapshots.write(engine, Kind::Snapshot);
+        Ok(taken)
+    }
+
+    fn failure(&self, name: &str) -> Option<String> {
+        self.repositories.failure(name)
+    }
+
+    fn configuration(&self, name: &str) -> Option<ModelConfig> {
+        self.repositories.configuration(name)
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use mar_engine::Engine;
+use mar_oip::triton::Repositories;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
@@ -30,8 +31,20 @@ pub struct Server {
     metrics: Arc<Metrics>,
     settings: Arc<Settings>,
     snapshots: Arc<Snapshots>,
+    repositories: Arc<Repositories>,
     /// Writes figures to the log now and then; ends with the server.
     logging: JoinSet<()>,
+}
+
+/// Where Triton's clients are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TritonUrls<'a> {
+    /// The Open Inference Protocol over HTTP.
+    pub http: Option<&'a str>,
+    /// The same over gRPC: host and port.
+    pub grpc: Option<SocketAddr>,
+    /// The figures.
+    pub metrics: Option<&'a str>,
 }
 
 impl Server {
@@ -69,8 +82,10 @@ impl Server {
         let keyring = Arc::new(Keyring::new(&settings.access, keys, Timestamp::now())?);
         let shared_settings = Arc::new(settings.clone());
         let snapshots = Arc::new(Snapshots::new(settings));
+        let repositories = Arc::new(Repositories::new(settings.store.folders()));
+        let oip = oip::service(settings, &engine, &metrics, &snapshots, &repositories);
         let shared = Shared {
-            oip: Arc::new(oip::service(settings, &engine, &metrics, &snapshots)),
+            oip: Arc::new(oip),
             engine: Arc::clone(&engine),
             settings: Arc::clone(&shared_settings),
             keyring: Arc::clone(&keyring),
@@ -80,12 +95,18 @@ impl Server {
             cors,
         };
         let mut listeners = Vec::new();
+        // Triton's clients expect room for larger bodies.
+        let triton = Shared { settings: Arc::new(settings.for_triton()), ..shared.clone() };
         for (site, socket) in open {
+            let shared = if site.triton { &triton } else { &shared };
             let shared = Shared { surfaces: site.surfaces.clone(), ..shared.clone() };
             listeners.push(rest::answer(shared, (site, socket), tls.as_ref())?);
         }
         let answered = open_grpc.into_iter();
-        let answered = answered.map(|open| grpc::answer(&shared, open, settings.tls.as_ref()));
+        let answered = answered.map(|open| {
+            let shared = if open.is_tritons() { &triton } else { &shared };
+            grpc::answer(shared, open, settings.tls.as_ref())
+        });
         let grpc = answered.collect::<Result<_>>()?;
         let mut logging = JoinSet::new();
         if let Some(interval) = metrics.log_interval() {
@@ -99,6 +120,7 @@ impl Server {
             metrics,
             settings: shared_settings,
             snapshots,
+            repositories,
             logging,
         })
     }
@@ -124,6 +146,19 @@ impl Server {
         serving.min_by_key(|listener| listener.services.len()).map(|listener| listener.address)
     }
 
+    /// Where Triton's clients are answered, as far as they are.
+    pub fn triton_urls(&self) -> TritonUrls<'_> {
+        let url = |surface| {
+            let mut tritons = self.listeners.iter().filter(|listener| listener.triton);
+            tritons.find(|listener| listener.surfaces.contains(&surface)).map(|l| l.url.as_str())
+        };
+        TritonUrls {
+            http: url(Surface::Inference),
+            grpc: self.grpc.iter().find(|listener| listener.triton).map(|l| l.address),
+            metrics: url(Surface::Metrics),
+        }
+    }
+
     /// The address of a surface; one of its own before one that it shares.
     fn url(&self, surface: Surface) -> Option<&str> {
         let serving = self.listeners.iter().filter(|l| l.surfaces.contains(&surface));
@@ -135,8 +170,9 @@ impl Server {
     pub fn load(&self) -> JoinHandle<bool> {
         let (engine, settings) = (Arc::clone(&self.engine), Arc::clone(&self.settings));
         let snapshots = Arc::clone(&self.snapshots);
+        let repositories = Arc::clone(&self.repositories);
         spawn_blocking(move || {
-            let all = startup::load(&engine, &settings);
+            let all = startup::load(&engine, &settings, &repositories);
             snapshots.write(&engine, Kind::Startup);
             all
         })

@@ -21,6 +21,8 @@ pub(crate) struct TestServer {
     management: String,
     metrics: Option<String>,
     grpc: Vec<(GrpcService, SocketAddr)>,
+    /// Where Triton's clients are answered: HTTP, figures.
+    triton: [Option<String>; 2],
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), usize>>>,
     temp: TempDir,
@@ -145,6 +147,10 @@ impl TestServer {
                             .into_iter()
                             .filter_map(|service| Some((service, server.grpc_address(service)?)))
                             .collect(),
+                        {
+                            let urls = server.triton_urls();
+                            [urls.http, urls.metrics].map(|url| url.map(str::to_owned))
+                        },
                     );
                     server.load().await.unwrap();
                     send.send(Ok(urls)).unwrap();
@@ -153,9 +159,9 @@ impl TestServer {
                 })
             }
         });
-        let (inference, management, metrics, grpc) = receive.recv().unwrap()?;
+        let (inference, management, metrics, grpc, triton) = receive.recv().unwrap()?;
         let (stop, thread) = (Some(stop), Some(thread));
-        Ok(Self { engine, inference, management, metrics, grpc, stop, thread, temp })
+        Ok(Self { engine, inference, management, metrics, grpc, triton, stop, thread, temp })
     }
 
     pub(crate) fn inference(&self, path: &str) -> String {
@@ -174,6 +180,16 @@ impl TestServer {
     /// Where the figures answer, if they do.
     pub(crate) fn metrics(&self) -> Option<&str> {
         self.metrics.as_deref()
+    }
+
+    /// A path where Triton's clients look for it.
+    pub(crate) fn triton(&self, path: &str) -> String {
+        format!("{}{path}", self.triton[0].as_deref().unwrap())
+    }
+
+    /// Where Triton's clients look for the figures.
+    pub(crate) fn triton_metrics(&self) -> String {
+        format!("{}/metrics", self.triton[1].as_deref().unwrap())
     }
 
     /// Where gRPC answers a service, if it does.

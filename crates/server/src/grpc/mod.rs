@@ -23,7 +23,7 @@ use tonic::metadata::{KeyAndValueRef, MetadataMap};
 pub(crate) use serve::{Listener, answer};
 
 use crate::rest::socket::{self, Socket};
-use crate::settings::{GrpcSite, Settings};
+use crate::settings::{GRPC_KEY, GrpcSite, Settings};
 
 /// An address that is open, and that nobody answers yet.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ pub(crate) fn open(settings: &Settings) -> Result<Vec<Opened>> {
 }
 
 impl Opened {
+    /// Whether Triton's clients are expected there.
+    pub(crate) fn is_tritons(&self) -> bool {
+        self.site.key == GRPC_KEY
+    }
+
     /// Host and port, with the real one where 0 was asked for.
     fn address(&self) -> io::Result<std::net::SocketAddr> {
         self.listener.local_addr()

@@ -38,6 +38,8 @@ pub(crate) struct Listener {
     /// Host and port, with the real one where 0 was asked for.
     pub(crate) address: SocketAddr,
     pub(crate) services: Vec<GrpcService>,
+    /// Whether Triton's clients are expected there.
+    pub(crate) triton: bool,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -56,6 +58,7 @@ impl Listener {
 /// Answers an open address. Needs a tokio runtime around it.
 pub(crate) fn answer(shared: &Shared, opened: Opened, tls: Option<&Tls>) -> Result<Listener> {
     let address = opened.address()?;
+    let triton = opened.is_tritons();
     let Opened { site, listener } = opened;
     let (closing, closed) = watch::channel(false);
     let front = Front {
@@ -84,7 +87,7 @@ pub(crate) fn answer(shared: &Shared, opened: Opened, tls: Option<&Tls>) -> Resu
             log::error!("gRPC on {address} has ended: {error}");
         }
     });
-    Ok(Listener { address, services: site.services, closing, task })
+    Ok(Listener { address, services: site.services, triton, closing, task })
 }
 
 fn server(site: &GrpcSite) -> Server {

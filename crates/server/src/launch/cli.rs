@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 
+use super::triton::TritonArgs;
 use crate::settings::{self, CommandLine, Configuration, Flag, Surroundings};
 
 const ENVIRONMENT: &str = "\
@@ -46,9 +47,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     ts_config: Option<PathBuf>,
 
-    /// The folder that holds the archives
-    #[arg(long, value_name = "DIR")]
-    model_store: Option<String>,
+    /// The folder that holds the archives, or a model repository of Triton's layout; more of them where it is repeated
+    #[arg(long, visible_alias = "model-repository", value_name = "DIR")]
+    model_store: Vec<String>,
 
     /// What to load from the model store: all, FILE, or NAME=FILE; or from an allowed URL in FILE's place. Several are separated by spaces or commas
     #[arg(long, value_name = "MODEL", num_args = 1..)]
@@ -126,6 +127,9 @@ pub(crate) struct Args {
     #[arg(long, visible_alias = "ppath", value_name = "DIR")]
     plugins_path: Option<String>,
 
+    #[command(flatten)]
+    triton: TritonArgs,
+
     /// Print the version
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -155,7 +159,7 @@ impl Args {
 
     /// The configuration of a start, read from everywhere and checked.
     pub(crate) fn configuration(&self, around: &Surroundings) -> Result<Configuration> {
-        let mut configuration = settings::read(&self.command_line(), around)?;
+        let mut configuration = settings::read(&self.command_line()?, around)?;
         if self.log_config.is_some() {
             let warning = "not used: --log-config: RUST_LOG and --log-format set the log";
             configuration.warnings.push(warning.into());
@@ -163,11 +167,14 @@ impl Args {
         Ok(configuration)
     }
 
-    fn command_line(&self) -> CommandLine {
+    fn command_line(&self) -> Result<CommandLine> {
         let set = |flag: bool| flag.then(|| "true".to_owned());
-        let models = (!self.models.is_empty()).then(|| self.models.join(","));
+        let joined = |words: Vec<String>| (!words.is_empty()).then(|| words.join(","));
+        let models = joined(self.models.iter().cloned().chain(self.triton.models()).collect());
+        let mut stores = self.model_store.iter().cloned();
         let flags = [
-            ("--model-store", "model_store", self.model_store.clone()),
+            ("--model-store", "model_store", stores.next()),
+            ("--model-store", "more_model_stores", joined(stores.collect())),
             ("--models", "load_models", models),
             ("--strict", "strict", set(self.strict)),
             ("--verify-samples", "verify_samples", self.verify_samples.clone()),
@@ -189,10 +196,10 @@ impl Args {
         let given = flags
             .into_iter()
             .filter_map(|(flag, key, value)| value.map(|value| Flag { name: flag, key, value }));
-        CommandLine {
+        Ok(CommandLine {
             config_file: self.ts_config.clone(),
             no_snapshots: self.ncs,
-            flags: given.collect(),
-        }
+            flags: given.chain(self.triton.flags()?).collect(),
+        })
     }
 }

@@ -71,13 +71,8 @@ fn start(
 async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>) -> Result<Ended> {
     let mut signals = Signals::listen()?;
     let server = Server::bind(settings, Arc::clone(&engine), metrics)?;
-    log::info!("predictions on {}", server.inference_url());
-    log::info!("management on {}", server.management_url());
-    if let Some(url) = server.metrics_url() {
-        log::info!("metrics on {url}");
-    }
-    for (what, address) in grpc(&server) {
-        log::info!("{what} on {address}");
+    for address in addresses(&server) {
+        log::info!("{address}");
     }
 
     let loading = server.load();
@@ -86,18 +81,18 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
         () = signals.next() => return Ok(shut_down(server, signals).await),
     };
     say(&report::table(&engine));
+    if settings.triton.told {
+        for line in report::in_tritons_words(&engine, server.triton_urls()) {
+            log::info!("{line}");
+        }
+    }
     if settings.strict && !loaded {
-        log::error!("a model did not load and --strict is set");
+        log::error!("a model did not load and strict is set");
         server.shut_down().await.ok();
         return Ok(Ended::ModelFailed);
     }
-    say(&format!("predictions on {}", server.inference_url()));
-    say(&format!("management on {}", server.management_url()));
-    if let Some(url) = server.metrics_url() {
-        say(&format!("metrics on {url}"));
-    }
-    for (what, address) in grpc(&server) {
-        say(&format!("{what} on {address}"));
+    for address in addresses(&server) {
+        say(&address);
     }
     say(STARTED);
     release_output()?;
@@ -111,6 +106,21 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
             Ok(Ended::DeviceLost)
         }
     }
+}
+
+/// What answers where, a sentence each.
+fn addresses(server: &Server) -> Vec<String> {
+    let mut addresses = vec![
+        format!("predictions on {}", server.inference_url()),
+        format!("management on {}", server.management_url()),
+    ];
+    addresses.extend(server.metrics_url().map(|url| format!("metrics on {url}")));
+    addresses.extend(grpc(server).map(|(what, address)| format!("{what} on {address}")));
+    let triton = server.triton_urls();
+    addresses.extend(triton.http.map(|url| format!("Triton's HTTP on {url}")));
+    addresses.extend(triton.grpc.map(|address| format!("Triton's gRPC on grpc://{address}")));
+    addresses.extend(triton.metrics.map(|url| format!("Triton's metrics on {url}")));
+    addresses
 }
 
 /// What gRPC answers, and where.

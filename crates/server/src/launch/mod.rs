@@ -7,6 +7,7 @@ mod cli;
 mod foreground;
 mod pid_file;
 mod threads;
+mod triton;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mar_engine::{Engine, ModelVersion};
+use mar_oip::{Figures as _, Statistics, Tally};
 
 use super::count::{Distribution, Gauge, Histogram};
 use super::names::{self, Family};
@@ -67,6 +68,7 @@ impl Metrics {
         let mut found = Found::default();
         let loaded = self.host.load_times.lock().clone();
         let present = engine_figures(engine, &mut found);
+        self.triton_figures(engine, &mut found);
         self.host_figures(&mut found);
         self.version_figures(&present, &mut found);
 
@@ -93,7 +95,8 @@ impl Metrics {
             Err(error) => log::warn!("the process's own figures are not read: {error:#}"),
         }
         let system = names::SYSTEM.into_iter().filter(|_| self.system.is_some());
-        found.page(names::ALWAYS.into_iter().chain(system))
+        let always = names::ALWAYS.into_iter().chain(names::triton::OF_VERSIONS);
+        found.page(always.chain(system))
     }
 
     fn host_figures(&self, found: &mut Found) {
@@ -130,6 +133,17 @@ impl Metrics {
         }
     }
 
+    /// What Triton's clients read of the versions that are there.
+    fn triton_figures(&self, engine: &Engine, found: &mut Found) {
+        for (name, entry) in engine.models() {
+            for version in &entry.versions {
+                let labels = [name.as_str(), version.version()];
+                counted_for_triton(&self.statistics(version), labels, found);
+                found.add(&names::triton::PENDING, &labels, float(version.queue_load().0));
+            }
+        }
+    }
+
     fn request_figures(&self, [model, version]: [&str; 2], from: &Requests, found: &mut Found) {
         let labels = [model, version, &self.hostname];
         found.add(&names::TS_REQUESTS, &labels, from.received.get());
@@ -160,6 +174,41 @@ fn counted(from: &Arc<Version>, [model, version]: [&str; 2], found: &mut Found) 
         found.add_histogram(&names::STAGE_SECONDS, &[model, version, stage], histogram);
     }
     found.add_histogram(&names::BATCH_SIZE, &labels, &from.batch_size);
+}
+
+/// A version's statistics as Triton's figures.
+fn counted_for_triton(statistics: &Statistics, [model, version]: [&str; 2], found: &mut Found) {
+    let of = &statistics.requests;
+    for (family, value) in [
+        (&names::triton::SUCCESS, whole(of.success.count)),
+        (&names::triton::COUNT, whole(statistics.inference_count)),
+        (&names::triton::EXEC_COUNT, whole(statistics.execution_count)),
+        (&names::triton::REQUEST_DURATION, micros(of.success)),
+        (&names::triton::QUEUE_DURATION, micros(of.queue)),
+        (&names::triton::COMPUTE_INPUT, micros(of.compute_input)),
+        (&names::triton::COMPUTE_INFER, micros(of.compute_infer)),
+        (&names::triton::COMPUTE_OUTPUT, micros(of.compute_output)),
+    ] {
+        found.add(family, &[model, version], value);
+    }
+    let failures = &statistics.failures;
+    for (reason, count) in [
+        ("REJECTED", failures.rejected),
+        ("CANCELED", failures.canceled),
+        ("BACKEND", failures.backend),
+        ("OTHER", failures.other),
+    ] {
+        found.add(&names::triton::FAILURE, &[model, version, reason], whole(count));
+    }
+}
+
+fn micros(tally: Tally) -> f64 {
+    whole(tally.ns / 1000)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nothing here comes near 2^53")]
+fn whole(count: u64) -> f64 {
+    count as f64
 }
 
 /// What the engine's models are like now.

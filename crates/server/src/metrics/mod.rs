@@ -115,7 +115,8 @@ impl Metrics {
     /// Writes the figures that the endpoint does not have to the log, a line each.
     pub(crate) fn log(&self, engine: &Engine) {
         let mut figures = self.collect(engine);
-        figures.retain(|figures| !self.is_on_endpoint(figures.family));
+        // Triton's begin anew where a version is loaded anew, of which the log's lines know nothing.
+        figures.retain(|it| !self.is_on_endpoint(it.family) && !it.family.is_tritons());
         let now = jiff::Timestamp::now().as_second();
         for line in self.told.lock().lines(&figures, &self.hostname, now) {
             log::info!(target: LOG_TARGET, "{line}");

@@ -1,5 +1,7 @@
 //! Every figure by name: its kind, unit, labels and help. Nothing else in the server spells them.
 
+pub(crate) mod triton;
+
 use Kind::{Counter, Gauge, Histogram};
 
 /// What a figure does over time.
@@ -73,6 +75,11 @@ impl Family {
     /// Whether TorchServe has it too.
     pub(crate) fn is_torchserves(&self) -> bool {
         self.meaning.is_none()
+    }
+
+    /// Whether Triton has it under this name.
+    pub(crate) fn is_tritons(&self) -> bool {
+        self.name.starts_with("nv_")
     }
 
     /// Whether it is one of the three that TorchServe's mode `legacy` keeps on the endpoint.
@@ -261,7 +268,7 @@ pub(crate) const PROCESS_START: Family = Family::ours(
 );
 
 /// Read from the system, and left out where that is not wanted.
-pub(crate) const SYSTEM: [&Family; 7] = [
+pub(crate) const SYSTEM: [&Family; 10] = [
     &CPU_UTILIZATION,
     &MEMORY_UTILIZATION,
     &MEMORY_USED,
@@ -269,6 +276,9 @@ pub(crate) const SYSTEM: [&Family; 7] = [
     &DISK_UTILIZATION,
     &DISK_USAGE,
     &DISK_AVAILABLE,
+    &triton::CPU_UTILIZATION,
+    &triton::CPU_MEMORY_TOTAL,
+    &triton::CPU_MEMORY_USED,
 ];
 
 /// Everything else, in the page's order.

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 
 use super::names::{
     CPU_UTILIZATION, DISK_AVAILABLE, DISK_USAGE, DISK_UTILIZATION, Family, MEMORY_AVAILABLE,
-    MEMORY_USED, MEMORY_UTILIZATION,
+    MEMORY_USED, MEMORY_UTILIZATION, triton,
 };
 
+const BYTES_IN_KILOBYTE: f64 = 1024.0;
 const KILOBYTES_IN_MEGABYTE: f64 = 1024.0;
 const BYTES_IN_GIGABYTE: f64 = 1024.0 * 1024.0 * 1024.0;
 
@@ -55,7 +56,8 @@ impl System {
     fn processor(&mut self) -> Result<Vec<(&'static Family, f64)>> {
         let now = processors()?;
         let before = std::mem::replace(&mut self.processors, now);
-        Ok(vec![(&CPU_UTILIZATION, utilization(before, now))])
+        let percent = utilization(before, now);
+        Ok(vec![(&CPU_UTILIZATION, percent), (&triton::CPU_UTILIZATION, percent / 100.0)])
     }
 }
 
@@ -96,6 +98,8 @@ fn memory() -> Result<Vec<(&'static Family, f64)>> {
         (&MEMORY_UTILIZATION, percent(used, total)),
         (&MEMORY_USED, scaled(used, KILOBYTES_IN_MEGABYTE)),
         (&MEMORY_AVAILABLE, scaled(available, KILOBYTES_IN_MEGABYTE)),
+        (&triton::CPU_MEMORY_TOTAL, scaled(total, BYTES_IN_KILOBYTE.recip())),
+        (&triton::CPU_MEMORY_USED, scaled(used, BYTES_IN_KILOBYTE.recip())),
     ])
 }
 
@@ -153,10 +157,18 @@ mod tests {
         let now = Instant::now();
         let figures = system.figures(now).to_vec();
         let names: Vec<&str> = figures.iter().map(|(family, _)| family.name).collect();
-        let all: Vec<&str> = super::super::names::SYSTEM.iter().map(|family| family.name).collect();
+        let mut all: Vec<&str> =
+            super::super::names::SYSTEM.iter().map(|family| family.name).collect();
+        let mut names = names;
+        all.sort_unstable();
+        names.sort_unstable();
         assert_eq!(names, all);
         for (family, value) in &figures {
-            let most = if family.unit == "Percent" { 100.0 } else { f64::MAX };
+            let most = match family.unit {
+                "Percent" => 100.0,
+                "Share" => 1.0,
+                _ => f64::MAX,
+            };
             assert!((0.0..=most).contains(value), "{} {value}", family.name);
         }
     }
@@ -168,6 +180,6 @@ mod tests {
         system.figures(now);
         system.figures.clear();
         assert_eq!(system.figures(now + Duration::from_secs(59)).len(), 0);
-        assert_eq!(system.figures(now + Duration::from_mins(1)).len(), 7);
+        assert_eq!(system.figures(now + Duration::from_mins(1)).len(), 10);
     }
 }

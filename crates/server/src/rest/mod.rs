@@ -1,6 +1,7 @@
 //! REST as TorchServe has it: addresses for predictions, for management and for the figures.
 
 mod body;
+mod columns;
 mod common;
 pub(crate) mod error;
 pub(crate) mod health;
@@ -70,6 +71,8 @@ pub(crate) struct Listener {
     /// As clients write it, with the real port where 0 was asked for.
     pub(crate) url: String,
     pub(crate) surfaces: Vec<Surface>,
+    /// Whether Triton's clients are expected there.
+    pub(crate) triton: bool,
     pub(crate) handle: ServerHandle,
     /// Removed with the listener.
     _file: Option<SocketFile>,
@@ -100,7 +103,7 @@ pub(crate) fn answer(
     (site, socket): (Site, Socket),
     tls: Option<&ServerConfig>,
 ) -> io::Result<Listener> {
-    let Site { endpoint, surfaces } = site;
+    let Site { endpoint, surfaces, triton } = site;
     let grace_period = shared.settings.grace_period;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Figures are read every few seconds by one reader.
@@ -140,7 +143,7 @@ pub(crate) fn answer(
         }
     };
     let url = Endpoint { address, ..endpoint }.to_string();
-    Ok(Listener { url, surfaces, handle: spawn(server.run()), _file: file })
+    Ok(Listener { url, surfaces, triton, handle: spawn(server.run()), _file: file })
 }
 
 /// Mounts the routes of each surface so that they answer its own requests alone.

@@ -10,6 +10,8 @@ use crate::settings::{Address, Endpoint, Settings};
 pub(crate) struct Site {
     pub(crate) endpoint: Endpoint,
     pub(crate) surfaces: Vec<Surface>,
+    /// Whether Triton's clients are expected there.
+    pub(crate) triton: bool,
 }
 
 /// The addresses to open. Surfaces of the same address share it; where that are predictions and
@@ -20,16 +22,21 @@ pub(crate) struct Site {
 pub(crate) fn sites(settings: &Settings) -> Result<Vec<Site>> {
     let measured = settings.measuring.endpoint;
     let mut sites: Vec<Site> = Vec::new();
-    for (endpoint, surface) in [
+    let own = [
         (&settings.inference, Surface::Inference),
         (&settings.management, Surface::Management),
         (&settings.metrics, Surface::Metrics),
-    ] {
+    ];
+    let http = settings.triton.http.iter().map(|endpoint| (endpoint, Surface::Inference));
+    let metrics = settings.triton.metrics.iter().map(|endpoint| (endpoint, Surface::Metrics));
+    let own = own.into_iter().map(|(endpoint, surface)| (endpoint, surface, false));
+    let all = own.chain(http.chain(metrics).map(|(endpoint, surface)| (endpoint, surface, true)));
+    for (endpoint, surface, triton) in all {
         if surface == Surface::Metrics && !measured {
             continue;
         }
         let Some(site) = sites.iter_mut().find(|site| same(&site.endpoint, endpoint)) else {
-            sites.push(Site { endpoint: endpoint.clone(), surfaces: vec![surface] });
+            sites.push(Site { endpoint: endpoint.clone(), surfaces: vec![surface], triton });
             continue;
         };
         ensure!(
@@ -102,7 +109,36 @@ mod tests {
             Settings { management: http(8080), metrics: http(8080), ..Settings::default() };
         settings.measuring.endpoint = false;
         let surfaces = vec![Inference, Management];
-        assert_eq!(sites(&settings).unwrap(), [Site { endpoint: http(8080), surfaces }]);
+        let site = Site { endpoint: http(8080), surfaces, triton: false };
+        assert_eq!(sites(&settings).unwrap(), [site]);
+    }
+
+    #[test]
+    fn tritons_addresses_are_beside_the_others_unless_they_are_one_of_them() {
+        let mut settings = Settings {
+            inference: http(1),
+            management: http(2),
+            metrics: http(3),
+            ..Settings::default()
+        };
+        (settings.triton.http, settings.triton.metrics) = (Some(http(8000)), Some(http(8002)));
+        let of = |settings: &Settings| {
+            let sites = sites(settings).unwrap();
+            sites
+                .into_iter()
+                .filter(|s| s.triton)
+                .map(|s| (s.endpoint.to_string(), s.surfaces, s.triton))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(&settings),
+            [(at(8000), vec![Inference], true), (at(8002), vec![Metrics], true)]
+        );
+        settings.triton.metrics = Some(http(3));
+        assert_eq!(of(&settings), [(at(8000), vec![Inference], true)]);
+        settings.measuring.endpoint = false;
+        settings.triton.metrics = Some(http(8002));
+        assert_eq!(of(&settings), [(at(8000), vec![Inference], true)], "no figures, no address");
     }
 
     #[test]

@@ -264,6 +264,58 @@ mod tests {
     }
 
     #[test]
+    fn tritons_addresses_are_there_where_somebody_asks_for_them() {
+        let of = |lines: &str| {
+            let s = settings(lines).unwrap();
+            let grpc = s.grpc.iter().find(|site| site.key == "triton_grpc_address");
+            let places = [
+                s.triton.http.as_ref(),
+                grpc.map(|site| &site.endpoint),
+                s.triton.metrics.as_ref(),
+            ];
+            let shown: Vec<_> =
+                places.into_iter().map(|place| place.map_or("-".into(), shown)).collect();
+            (shown.join(" "), s.triton.told, s.strict, s.triton.max_body_size)
+        };
+        const LARGE: usize = 64 << 20;
+        assert_eq!(of(""), ("- - -".into(), false, false, LARGE));
+        let usual = "http://127.0.0.1:8000 http://127.0.0.1:8001 http://127.0.0.1:8002";
+        assert_eq!(of("triton=true\n"), (usual.into(), true, true, LARGE));
+        assert_eq!(
+            of("triton=true\nstrict=false\nmax_request_size=9\n"),
+            (usual.into(), true, false, 9)
+        );
+        let own = "triton_http_address=127.0.0.1:1\ntriton_grpc_address=http://127.0.0.1\n";
+        let places = "http://127.0.0.1:1 http://127.0.0.1:8001 -";
+        assert_eq!(of(own), (places.into(), true, false, LARGE));
+        let off = "triton=true\ntriton_metrics_address=off\ntriton_grpc_address=OFF\n";
+        assert_eq!(of(off).0, "http://127.0.0.1:8000 - -");
+        for key in ["triton_http_address", "triton_grpc_address"] {
+            let error = failure(&format!("{key}=http://0.0.0.0:1\n"));
+            assert!(error.contains(&format!("{key} http://0.0.0.0:1 can be reached")), "{error}");
+        }
+    }
+
+    #[test]
+    fn with_triton_every_model_is_loaded_unless_some_are_named_or_clients_choose() {
+        let loaded = |lines: &str| {
+            let (folder, around) = place(lines);
+            std::fs::create_dir_all(folder.path().join("store/m/1")).unwrap();
+            let settings = read(&CommandLine::default(), &around).unwrap().settings;
+            let explicit = settings.explicit_control();
+            (settings.models.len(), explicit)
+        };
+        assert_eq!(loaded(""), (0, false));
+        assert_eq!(loaded("triton=true\n"), (1, false));
+        assert_eq!(loaded("triton=true\nmodel_control_mode=explicit\n"), (0, true));
+        assert_eq!(loaded("model_control_mode=explicit\nload_models=m\n"), (1, true));
+        assert_eq!(loaded("triton=true\nload_models=standalone\n"), (0, false));
+        assert_eq!(loaded("enable_model_api=true\n"), (0, true));
+        let error = failure("model_control_mode=poll\n");
+        assert!(error.contains("the model store is not polled"), "{error}");
+    }
+
+    #[test]
     fn a_snapshots_models_are_loaded_and_the_words_of_the_command_line_are_not() {
         let (folder, around) = place("job_queue_size=1\n");
         let store = folder.path().join("store");
@@ -341,7 +393,7 @@ mod tests {
         let row = |key: &str| configuration.rows.iter().find(|row| row[0] == key).unwrap();
         assert_eq!(row("job_queue_size")[1], "7");
         assert!(row("job_queue_size")[2].ends_with("config.properties:2"));
-        assert_eq!(row("strict"), &["strict", "false", "default"]);
+        assert_eq!(row("grace_period"), &["grace_period", "30", "default"]);
         let report = configuration.report();
         assert!(report.contains("warning: not used: number_of_netty_threads"), "{report}");
     }

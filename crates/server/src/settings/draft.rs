@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use super::address::{check_reach, tls};
 use super::grpc::GrpcDraft;
 use super::models::{self, Models};
-use super::{ApiKey, Listed, Settings};
+use super::triton::TritonDraft;
+use super::{ApiKey, Listed, ModelControl, Settings};
 use crate::fetch;
 
 /// Settings in the making. What depends on more than one key waits here for the others.
@@ -23,6 +24,8 @@ pub(crate) struct Draft {
     /// The property `model_snapshot`.
     pub(crate) snapshot: Option<Models>,
     pub(crate) grpc: GrpcDraft,
+    pub(crate) triton: TritonDraft,
+    pub(crate) strict: Option<bool>,
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) private_key_file: Option<PathBuf>,
     /// The key `disable_token_authorization`: tokens are made only where it is set, and false.
@@ -40,6 +43,8 @@ impl Default for Draft {
             listed: Models::new(),
             snapshot: None,
             grpc: GrpcDraft::default(),
+            triton: TritonDraft::default(),
+            strict: None,
             certificate_file: None,
             private_key_file: None,
             disable_tokens: None,
@@ -59,7 +64,9 @@ impl Draft {
         let store = self.model_store.context(
             "no model store: give --model-store DIR, or model_store in the configuration file",
         )?;
-        ensure!(store.is_dir(), "the model store {} is not a folder", store.display());
+        for store in settings.store.more.iter().chain([&store]) {
+            ensure!(store.is_dir(), "the model store {} is not a folder", store.display());
+        }
 
         let keyed = |key: &str| key_from_variable(key).map(Some);
         settings.access.api_key = match (api_key, &self.api_key_file) {
@@ -69,13 +76,19 @@ impl Draft {
         };
         settings.access.tokens = (self.disable_tokens == Some(false)).then_some(self.token_life);
         settings.grpc = self.grpc.sites()?;
+        self.triton.finish(&mut settings);
+        settings.strict = self.strict.unwrap_or(self.triton.enabled);
+        let triton_http = settings.triton.http.iter().map(|it| ("triton_http_address", it));
+        let triton_metrics = settings.triton.metrics.iter();
+        let triton_metrics = triton_metrics.map(|it| ("triton_metrics_address", it));
         let grpc = settings.grpc.iter().map(|site| (site.key, &site.endpoint));
         let guarded = [
             ("inference_address", &settings.inference),
             ("management_address", &settings.management),
         ];
-        let guarded: Vec<_> = guarded.into_iter().chain(grpc).collect();
-        let endpoints = [&guarded[..], &[("metrics_address", &settings.metrics)]].concat();
+        let guarded: Vec<_> = guarded.into_iter().chain(grpc).chain(triton_http).collect();
+        let metrics = [("metrics_address", &settings.metrics)].into_iter().chain(triton_metrics);
+        let endpoints: Vec<_> = guarded.iter().copied().chain(metrics).collect();
         settings.tls = tls(self.certificate_file, self.private_key_file, &endpoints)?;
         // Not the metrics: they change nothing and tell no input, TorchServe's tokens never guard them,
         // and they are local unless somebody wrote another address down.
@@ -84,8 +97,15 @@ impl Draft {
         }
 
         settings.models = match &self.snapshot {
-            Some(snapshot) => models::of_snapshot(snapshot, &store)?,
-            None => models::sources(&self.load_models, &store)?,
+            Some(snapshot) => models::of_snapshot(snapshot, (&store, &settings.store.more))?,
+            // As Triton does; whoever names models, or leaves it to clients, is not given all.
+            None if self.triton.enabled
+                && self.load_models.is_empty()
+                && settings.model_control == ModelControl::None =>
+            {
+                models::sources("all", (&store, &settings.store.more))?
+            }
+            None => models::sources(&self.load_models, (&store, &settings.store.more))?,
         };
         for url in settings.models.iter().filter_map(|source| source.url.as_deref()) {
             fetch::check_allowed(url, &settings.store).context("load_models")?;

@@ -9,6 +9,7 @@ mod layers;
 pub(crate) mod models;
 mod properties;
 pub(crate) mod snapshot;
+mod triton;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use mar_engine::{EngineConfig, Overrides};
 pub(crate) use configuration::{Configuration, read};
 pub use grpc::{GrpcService, GrpcSite};
 pub(crate) use layers::{CommandLine, Flag, Surroundings};
+pub(crate) use triton::GRPC_KEY;
+pub use triton::{ModelControl, Triton};
 
 /// Largest body by default, in bytes: TorchServe's `max_request_size` and `max_response_size`.
 const MAX_BODY_SIZE: usize = 6_553_500;
@@ -39,6 +42,10 @@ pub struct Settings {
     pub metrics: Endpoint,
     /// The addresses that answer gRPC; none where it is off.
     pub grpc: Vec<GrpcSite>,
+    /// Addresses for Triton's clients beside these.
+    pub triton: Triton,
+    /// Who decides which models are loaded.
+    pub model_control: ModelControl,
     /// Certificate and key of the endpoints that speak TLS.
     pub tls: Option<Tls>,
     /// The engine's part.
@@ -88,11 +95,22 @@ pub struct ModelSource {
 pub struct ModelStore {
     /// The folder that holds the archives.
     pub dir: PathBuf,
+    /// Further folders that models are loaded from at the start.
+    pub more: Vec<PathBuf>,
     /// Regular expressions of the `file://` and `http(s)://` URLs that registration may fetch; none by
     /// default.
     pub allowed_urls: Vec<String>,
     /// What the server's list of models says of them: by name, then version.
     pub listed: BTreeMap<String, BTreeMap<String, Listed>>,
+}
+
+impl ModelStore {
+    /// Every folder that models lie in.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        // A server without a store has no folder called nothing.
+        let first = Some(&self.dir).filter(|dir| !dir.as_os_str().is_empty());
+        first.into_iter().chain(&self.more).cloned().collect()
+    }
 }
 
 /// An entry of the property `models`.
@@ -239,6 +257,8 @@ impl Default for Settings {
                 GrpcSite::inference(local(grpc::INFERENCE_PORT)),
                 GrpcSite::management(local(grpc::MANAGEMENT_PORT)),
             ],
+            triton: Triton::default(),
+            model_control: ModelControl::default(),
             tls: None,
             engine: EngineConfig::default(),
             max_request_size: MAX_BODY_SIZE,

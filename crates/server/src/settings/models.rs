@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::{Listed, ModelSource};
 
+/// The model store, and the further ones.
+pub(crate) type Stores<'a> = (&'a Path, &'a [PathBuf]);
+
 /// Versions by model and number.
 pub(crate) type Models = BTreeMap<String, BTreeMap<String, Listed>>;
 
@@ -19,11 +22,15 @@ pub(crate) type Models = BTreeMap<String, BTreeMap<String, Listed>>;
 ///
 /// # Errors
 /// Where a word names something outside the store.
-pub(crate) fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
+pub(crate) fn sources(words: &str, stores: Stores<'_>) -> Result<Vec<ModelSource>> {
+    let (store, more) = stores;
     let mut sources = Vec::new();
     for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         if word.eq_ignore_ascii_case("all") {
             sources.extend(everything(store)?);
+            for store in more {
+                sources.extend(everything(store)?);
+            }
         } else if word == "standalone" && !store.join(word).exists() {
             // TorchServe's word for none.
         } else {
@@ -39,7 +46,7 @@ pub(crate) fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
             if file.contains("://") {
                 source.url = Some(file.to_owned());
             } else {
-                source.path = in_store(file, store)?;
+                source.path = in_stores(file, stores)?;
             }
             sources.push(source);
         }
@@ -51,7 +58,7 @@ pub(crate) fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
 ///
 /// # Errors
 /// Where one of them is not in the store any more.
-pub(crate) fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSource>> {
+pub(crate) fn of_snapshot(models: &Models, stores: Stores<'_>) -> Result<Vec<ModelSource>> {
     let mut sources = Vec::new();
     for (name, versions) in models {
         for (version, listed) in versions {
@@ -59,12 +66,12 @@ pub(crate) fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSour
             let file = listed.mar_name.as_deref().with_context(|| {
                 format!("{}: marName is missing; name its file in the model store", of())
             })?;
-            let path = in_store(file, store).with_context(of)?;
+            let path = in_stores(file, stores).with_context(of)?;
             ensure!(
                 path.exists(),
                 "{}: {file} is not in the model store {}; put it there, or start with --ncs",
                 of(),
-                store.display()
+                stores.0.display()
             );
             sources.push(ModelSource {
                 name: Some(name.clone()),
@@ -75,6 +82,15 @@ pub(crate) fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSour
         }
     }
     Ok(sources)
+}
+
+/// A file or folder of one of the stores; of the first where none has it.
+fn in_stores(file: &str, (store, more): Stores<'_>) -> Result<PathBuf> {
+    let elsewhere = more.iter().filter_map(|store| in_store(file, store).ok());
+    match in_store(file, store) {
+        Ok(path) if path.exists() => Ok(path),
+        first => elsewhere.into_iter().find(|path| path.exists()).map_or(first, Ok),
+    }
 }
 
 /// A file or folder of the store, by name or by a path that leads there.
@@ -222,6 +238,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn sources(words: &str, store: &Path) -> Result<Vec<ModelSource>> {
+        super::sources(words, (store, &[]))
+    }
+
+    fn of_snapshot(models: &Models, store: &Path) -> Result<Vec<ModelSource>> {
+        super::of_snapshot(models, (store, &[]))
+    }
+
+    #[test]
+    fn models_of_further_stores_are_found_after_those_of_the_first() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (store, file) in
+            [(&first, "a.mar"), (&first, "b.mar"), (&second, "b.mar"), (&second, "c.mar")]
+        {
+            std::fs::write(store.path().join(file), "").unwrap();
+        }
+        let more = [second.path().to_owned()];
+        let found = |words: &str| {
+            let found = super::sources(words, (first.path(), &more)).unwrap();
+            found.into_iter().map(|source| source.path).collect::<Vec<_>>()
+        };
+        let [one, two] = [first.path(), second.path()];
+        assert_eq!(
+            found("b.mar,c.mar,none.mar"),
+            [one.join("b.mar"), two.join("c.mar"), one.join("none.mar")]
+        );
+        let all = [one.join("a.mar"), one.join("b.mar"), two.join("b.mar"), two.join("c.mar")];
+        assert_eq!(found("all"), all);
+    }
 
     #[test]
     fn words_are_separated_by_commas_and_trimmed() {

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod ignored;
+mod triton;
 mod used;
 mod values;
 
@@ -37,7 +38,7 @@ pub(crate) enum Action {
 
 /// Every key that sets a part of the settings.
 pub(crate) fn used() -> impl Iterator<Item = &'static Key> {
-    USED.iter().chain(grpc::USED)
+    USED.iter().chain(grpc::USED).chain(triton::USED)
 }
 
 /// All of them, the used ones first.
@@ -174,6 +175,11 @@ mod tests {
             ("log_format", &["xml"]),
             ("grace_period", &["-1", "9999999999"]),
             ("strict", &["on"]),
+            ("triton", &["on", "8000"]),
+            ("triton_http_address", &["", "8000", "ftp://127.0.0.1"]),
+            ("triton_grpc_address", &["nowhere"]),
+            ("triton_metrics_address", &["none"]),
+            ("model_control_mode", &["poll", "all", ""]),
             ("enable_grpc", &["on", ""]),
             ("enable_grpc_ssl", &["https"]),
             ("grpc_inference_address", &["", "http://127.0.0.1", "127.0.0.1:7070"]),

@@ -281,9 +281,12 @@ pub(crate) const USED: &[Key] = &[
             Ok(())
         },
     ),
-    used("strict", "false", "whether a model that does not load ends the server", |d, text| {
-        switch(text).map(|value| d.settings.strict = value)
-    }),
+    used(
+        "strict",
+        "(true with `triton`, else false)",
+        "whether a model that does not load ends the server",
+        |d, text| switch(text).map(|value| d.strict = Some(value)),
+    ),
     used(
         "verify_samples",
         "warn",

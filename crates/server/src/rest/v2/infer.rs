@@ -63,7 +63,8 @@ async fn answered(
         request_id: request_id.clone(),
         model: model.clone(),
         version,
-        headers: headers(request),
+        // Only a handler looks at them.
+        headers: if found.handler { headers(request) } else { Vec::new() },
         max_response_bytes: Some(most),
         ..decoded.map_err(refused)?
     };

@@ -12,7 +12,7 @@ from repository import CONFIGS, COMPLETED
 
 EXTENSIONS = [
     "classification", "model_repository", "schedule_policy", "model_configuration", "system_shared_memory",
-    "binary_tensor_data", "parameters", "statistics", "trace", "logging",
+    "binary_tensor_data", "parameters", "statistics", "logging",
 ]
 TWIN = "scenes@handler"
 
@@ -123,7 +123,7 @@ def index(face, server):
 def logging_and_trace(face, server):
     told = face.log_settings()
     same("keys", sorted(told), ["log_error", "log_file", "log_format", "log_info", "log_verbose_level", "log_warning"])
-    for settings in ({"log_verbose_level": 1}, {"log_info": False}, {"log_verbose_level": 0, "log_info": True}):
+    for settings in ({"log_verbose_level": 1}, {"log_verbose_level": 0}, {"log_info": False}, {"log_info": True}):
         told = face.log_settings(settings)
         same("set", {key: told[key] for key in settings}, settings)
         same("read again", face.log_settings(), told)

@@ -63,7 +63,9 @@ pub fn preprocessing(handler: &str, config: &Map<String, Value>) -> Option<Resul
 
 #[cfg(test)]
 mod tests {
-    use mar_handler::{Context, DType, ErrorCode, Part, Request, Stage, Tensor};
+    use mar_handler::{
+        Context, DType, ErrorCode, Part, Request, Signature, Stage, Tensor, TensorSpec,
+    };
     use mar_vision::{RgbImage8, rgb_png};
     use serde_json::json;
 
@@ -164,6 +166,75 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::InvalidInput, "{name}");
             let error = of(name, &json!({ "sise": 3 }), "hello").unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidModel, "{name}");
+        }
+    }
+
+    /// What the handler of this name knows of its network: inputs and outputs, each with its type and sides.
+    fn knows(name: &str, section: &serde_json::Value) -> [Option<Vec<String>>; 2] {
+        let context = context("no such folder", section);
+        let handler = all().into_iter().find(|known| known.name() == name).unwrap();
+        let Signature { inputs, outputs } = handler.initialize(&context).unwrap().signature();
+        [inputs, outputs].map(|specs| {
+            let side = |side: Option<usize>| side.map_or("-1".into(), |side| side.to_string());
+            let spec = |spec: TensorSpec| {
+                let dtype = spec.dtype.map_or("?", DType::datatype);
+                let sides = spec
+                    .shape
+                    .map(|sides| sides.into_iter().map(side).collect::<Vec<_>>().join(","));
+                format!("{} {dtype} {}", spec.name, sides.unwrap_or_else(|| "?".into()))
+            };
+            specs.map(|specs| specs.into_iter().map(spec).collect())
+        })
+    }
+
+    #[test]
+    fn handlers_know_their_networks() {
+        let some = |specs: &[&str]| Some(specs.iter().map(ToString::to_string).collect());
+        let labels = json!({ "labels": ["a", "b", "c"] });
+        let image = some(&["input FP32 -1,3,224,224"]);
+        let scores = some(&["output FP32 -1,3"]);
+        assert_eq!(knows("image_classifier", &labels), [image.clone(), scores.clone()]);
+        assert_eq!(knows("image_regressor", &labels), [image.clone(), scores]);
+        assert_eq!(knows("image_regressor", &json!({ "labels": ["age"] })), [image.clone(), None]);
+        assert_eq!(knows("image_segmenter", &json!({})), [image, None]);
+        for (section, input) in [
+            (json!({}), "input FP32 -1,3,-1,-1"),
+            (json!({ "size": [4, 6], "dtype": "float16" }), "input FP16 -1,3,4,6"),
+            (json!({ "size": 8, "resize": "shorter" }), "input FP32 -1,3,-1,-1"),
+            (json!({ "size": 8, "resize": "shorter", "center_crop": 6 }), "input FP32 -1,3,6,6"),
+            (json!({ "size": 4, "color_mode": "L" }), "input FP32 -1,1,4,4"),
+            (json!({ "size": 4, "dtype": "uint8", "layout": "hwc" }), "input UINT8 -1,4,4,3"),
+        ] {
+            assert_eq!(knows("mask_segmenter", &section), [some(&[input]), None], "{section}");
+        }
+        assert_eq!(knows("object_detector", &json!({})), [None, None]);
+
+        let one = some(&["input FP32 ?"]);
+        assert_eq!(knows("tensor", &json!({})), [one, None]);
+        let inputs = json!([{ "name": "ids", "dtype": "int64", "shape": [-1] }, { "name": "flag", "dtype": "bool", "shape": [] }]);
+        let declared = json!({ "inputs": inputs, "outputs": ["y"] });
+        let two = some(&["ids INT64 -1,-1", "flag BOOL -1"]);
+        assert_eq!(knows("tensor", &declared), [two, some(&["y ? ?"])]);
+        let columns = json!({ "columns": {
+            "categorical": [{ "name": "job", "categories": ["a"] }],
+            "continuous": [{ "name": "age" }, { "name": "height" }],
+        } });
+        let both = some(&["x_cat INT64 -1,1", "x_cont FP32 -1,2"]);
+        assert_eq!(knows("tensor", &columns), [both, None]);
+        let numbers = json!({ "columns": { "continuous": [{ "name": "age" }] } });
+        assert_eq!(knows("tensor", &numbers), [some(&["x_cont FP32 -1,1"]), None]);
+    }
+
+    #[test]
+    fn networks_that_are_given_no_stacked_requests_take_no_rows() {
+        for registration in all() {
+            let name = registration.name();
+            if name == "text_classifier" {
+                // It needs a vocabulary; its own tests have one.
+                continue;
+            }
+            let handler = registration.initialize(&context("no such folder", &json!({}))).unwrap();
+            assert_eq!(handler.stacks(), name != "object_detector", "{name}");
         }
     }
 

@@ -56,7 +56,14 @@ fn both_ports_tell_whether_a_model_is_ready() {
         let ready = |name: &str| get(&format!("{address}/v1/models/{name}"));
         for (name, is) in [("good", true), ("bad", false)] {
             let told = ready(name);
-            assert_eq!((told.status, told.json()), (200, json!({"name": name, "ready": is})));
+            let mut status = json!({ "version": "1.0", "state": "AVAILABLE",
+                "status": { "error_code": "OK", "error_message": "" } });
+            if !is {
+                status = json!({ "version": "1.0", "state": "END",
+                    "status": { "error_code": "UNKNOWN", "error_message": "the weights are broken" } });
+            }
+            let wanted = json!({ "name": name, "ready": is, "model_version_status": [status] });
+            assert_eq!((told.status, told.json()), (200, wanted));
         }
         assert_eq!(ready("none").error().1, "ModelNotFoundException");
         let posted = post(&format!("{address}/v1/models/good"), b"x");
@@ -143,15 +150,16 @@ fn one_that_fails_fails_the_call_and_is_numbered() {
 fn other_forms_are_refused_with_the_one_that_is_taken() {
     let (_store, server, _control) = serving(settings(), "echo");
     for body in [
-        r#"{"inputs": {"a": [1]}}"#,
-        r#"{"inputs": [1], "instances": [1]}"#,
+        r#"{"inputs": {"a": [1]}, "instances": [1]}"#,
         r#"{"instances": {"a": 1}}"#,
         r#"{"instances": [1"#,
     ] {
         let (code, class, message) = ask(&server, PREDICT, body).error();
         assert_eq!((code, class.as_str()), (400, "BadRequestException"), "{body}");
         assert!(
-            message.contains("{\"instances\": [...]}") || message.contains("not JSON"),
+            message.contains("{\"instances\": [...]}")
+                || message.contains("not JSON")
+                || message.contains("send one of them"),
             "{message}"
         );
     }
@@ -251,4 +259,43 @@ fn predictions_over_the_limit_are_refused_together() {
             assert!(message.contains(&words), "{message}");
         }
     }
+}
+
+#[test]
+fn columns_go_to_the_network_and_come_back_as_outputs() {
+    let store = Store::new();
+    let config = "handler: {}
+signature:
+  inputs: [{name: x, datatype: FP32, shape: [-1, 2]}]
+  outputs: [{name: y}]
+";
+    let archive = store.fake_with("m", "1.0", "times 2", config);
+    let (server, _control) = TestServer::fake(&[&archive]);
+    for body in [r#"{"inputs": [[1, 2.5], [-3, 4]]}"#, r#"{"inputs": {"x": [[1, 2.5], [-3, 4]]}}"#]
+    {
+        let told = ask(&server, PREDICT, body);
+        assert_eq!(told.json(), json!({ "outputs": [[2.0, 5.0], [-6.0, 8.0]] }));
+        assert!(told.header("server-timing").is_some());
+    }
+    for (body, words) in [
+        (r#"{"inputs": [[1, 2], [3]]}"#, "input \"x\": arrays beside each other"),
+        (r#"{"inputs": [[1, "2"]]}"#, "element 1 is \"2\""),
+        (r#"{"inputs": [[1, 2, 3]]}"#, "shape is [1, 3], and the model takes [-1, 2]"),
+        (r#"{"inputs": {"z": [[1, 2]]}}"#, "unexpected input \"z\""),
+    ] {
+        let (code, class, message) = ask(&server, PREDICT, body).error();
+        assert_eq!((code, class.as_str()), (400, "BadRequestException"), "{body}");
+        assert!(message.contains(words), "{body}: {message}");
+    }
+}
+
+#[test]
+fn models_are_listed_by_name() {
+    let store = Store::new();
+    let (a, b) = (store.fake("a", "1.0", "echo"), store.fake("b", "2.0", "echo"));
+    let (server, _control) = TestServer::fake(&[&a, &b]);
+    assert_eq!(get(&server.inference("/v1/models")).json(), json!({ "models": ["a", "b"] }));
+    let version = get(&server.inference("/v1/models/b/versions/2.0")).json();
+    assert_eq!((&version["name"], &version["ready"]), (&json!("b"), &json!(true)));
+    assert_eq!(get(&server.inference("/v1/models/b/versions/1.0")).status, 404);
 }

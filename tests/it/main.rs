@@ -2,7 +2,7 @@
 //!
 //! Every test starts a server of its own on free ports, with a model store of its own. Most run on a
 //! fake runtime, so that the engine and the protocols are tested where there is no libtorch; `torch`,
-//! `detectors`, `answers`, `known_answers` and `process` run the real thing.
+//! `detectors`, `answers`, `known_answers` and `process` run the real thing, and `onnx` runs ONNX Runtime.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -22,8 +22,14 @@ mod detectors;
 /// FastAI's learners as they were exported: answers, batches, checks and faults.
 #[cfg(feature = "torch")]
 mod exported;
-/// gRPC: TorchServe's services, the Open Inference Protocol, health, reflection, keys, limits, streams.
+/// The Open Inference Protocol over gRPC: tensors, what is malformed, limits, deadlines.
 mod grpc;
+/// What every port of gRPC has: health, reflection, keys, TLS, a good end.
+mod grpc_ports;
+/// Streams over gRPC: their order, their failures, and a thousand of them that are dropped.
+mod grpc_streams;
+/// TorchServe's two services over gRPC: answers, sentences, codes.
+mod grpc_torchserve;
 /// The built-in handlers over the network: archives without a configuration, forms of inputs and answers.
 mod handlers;
 /// Whether the server lives and is ready, and what it says where it is not.
@@ -47,6 +53,20 @@ mod management;
 mod masks;
 /// What is measured, and how it is told.
 mod metrics;
+/// The Open Inference Protocol over HTTP, all but its tensors: what the server and its models tell of
+/// themselves, how models come and go, what may be set.
+mod oip_about;
+/// What is wrong with requests of tensors, and what their clients are told.
+mod oip_errors;
+/// Models' handlers as the Open Inference Protocol's clients call them.
+mod oip_handler;
+/// Tensors over the Open Inference Protocol: JSON, bytes, compression, classes.
+mod oip_infer;
+/// Tensors that lie in memory which clients share with the server.
+mod oip_shared_memory;
+/// ONNX Runtime behind the handlers, and a server that does not have it.
+#[cfg(feature = "onnx")]
+mod onnx;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.
@@ -69,6 +89,8 @@ mod snapshots;
 /// Half a minute of everything at once. Once is enough, so not again where libtorch is there.
 #[cfg(not(feature = "torch"))]
 mod soak;
+/// Tensors to a network past its handler: rows, batches, levels, time-outs, and networks without an archive.
+mod tensors;
 /// Which crate may know which, and how large a file may be.
 mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
@@ -76,6 +98,9 @@ mod tidy;
 mod torch;
 /// Model repositories of Triton's layout, on Triton's addresses.
 mod triton;
+/// The same on libtorch and ONNX Runtime: the example repository, as it lies.
+#[cfg(any(feature = "torch", feature = "onnx"))]
+mod triton_networks;
 /// Versions side by side: switching, draining, replacing.
 mod versions;
 /// Requests that are no HTTP, or hardly: bytes on the wire.

@@ -318,15 +318,22 @@ fn a_model_registered_without_waiting_is_there_at_once_and_tells_how_it_fares() 
     assert_eq!(described["state"], "LOADING");
     assert_eq!(described["workers"][0]["status"], "UNLOADING");
     assert_eq!(described["workers"][0]["state"], "STARTING");
-    let kserve = |name: &str| get(&server.management(&format!("/v1/models/{name}"))).json();
-    assert_eq!(kserve("slow"), json!({"name": "slow", "ready": false}));
+    let kserve = |name: &str| {
+        let told = get(&server.management(&format!("/v1/models/{name}"))).json();
+        (
+            told["name"].clone(),
+            told["ready"].clone(),
+            told["model_version_status"][0]["state"].clone(),
+        )
+    };
+    assert_eq!(kserve("slow"), (json!("slow"), json!(false), json!("LOADING")));
     let waiting = std::thread::spawn({
         let url = server.inference("/predictions/slow");
         move || post(&url, b"patience")
     });
     control.release_one();
     assert_eq!(waiting.join().unwrap().text(), "patience", "requests wait for the first load");
-    assert_eq!(kserve("slow"), json!({"name": "slow", "ready": true}));
+    assert_eq!(kserve("slow"), (json!("slow"), json!(true), json!("AVAILABLE")));
     refused(&get(&server.management("/v1/models/x")), 404, "ModelNotFoundException");
 
     let accepted = register(&server, "url=broken-1.0&initial_workers=1&synchronous=false");

@@ -8,9 +8,10 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mar_engine::VersionState;
+use mar_engine::{TensorRequest, VersionState};
+use mar_handler::{DType, Tensor};
 use mar_server::Settings;
-use mar_vision::{Pipeline, PipelineConfig};
+use mar_vision::{Pipeline, PipelineConfig, Samples};
 use serde_json::Value;
 
 use crate::support::http::{Answer, agent, answer, get, post};
@@ -108,6 +109,48 @@ fn the_tensor_that_is_served_is_fastais_own() {
         println!("{scene}: at most {worst}/255 from FastAI before normalisation");
         // The slack is FastAI's normalisation undone, in single precision.
         assert!(worst <= 2e-3, "{scene}: {worst}/255");
+    }
+}
+
+#[test]
+fn the_network_itself_takes_the_prepared_tensor_of_several_scenes() {
+    let (_store, server) = street_scenes();
+    let version = server.engine.version("fastunet", None).unwrap();
+    let interface = version.interface().unwrap();
+    let inputs = interface.signature.inputs.unwrap();
+    let outputs = interface.signature.outputs.unwrap();
+    assert!(interface.batched && inputs.len() == 1 && outputs.len() == 1);
+    assert_eq!(inputs[0].dtype, Some(DType::F32));
+    assert_eq!(inputs[0].shape, Some(vec![None, Some(3), Some(96), Some(128)]));
+    assert_eq!(outputs[0].name, "output");
+
+    let config = mar::read_config(&example("model-config.yaml")).unwrap();
+    let Value::Object(mut section) = config["handler"].clone() else { panic!("a mapping") };
+    section.retain(|key, _| PipelineConfig::KEYS.contains(&key.as_str()));
+    let pipeline = Pipeline::new(serde_json::from_value(Value::Object(section)).unwrap()).unwrap();
+    let scene = fs::read(example("sample/scene.png")).unwrap();
+    let Samples::F32(prepared) = pipeline.run(&scene).unwrap().samples else { panic!("floats") };
+    let tensor = Tensor::from_vec(&[2, 3, 96, 128], prepared.repeat(2)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let admission = server.engine.admit().unwrap();
+    let request = TensorRequest { inputs: vec![tensor], ..TensorRequest::default() };
+    let answer = server.engine.infer(&admission, "fastunet", None, request);
+    let answer = runtime.block_on(answer).unwrap();
+    assert_eq!(answer.timing.rows, 2);
+
+    // The class with the largest score is the handler's own mask, for each of the two.
+    let expected = mask(&post(&server.inference("/predictions/fastunet"), &scene));
+    let [scores] = &answer.outputs[..] else { panic!("one output") };
+    let &[2, channels, 96, 128] = scores.shape() else { panic!("{:?}", scores.shape()) };
+    let plane = 96 * 128;
+    for of_scene in scores.as_slice::<f32>().unwrap().chunks(channels * plane) {
+        let class = |pixel: usize| {
+            let score = |class: &usize| of_scene[class * plane + pixel];
+            (0..channels).max_by(|a, b| score(a).total_cmp(&score(b))).unwrap()
+        };
+        let differ = (0..plane).filter(|pixel| class(*pixel) != usize::from(expected[*pixel]));
+        let different = differ.count();
+        assert!(1000 * different <= plane, "{different} of {plane} pixels differ");
     }
 }
 

@@ -23,7 +23,9 @@ pub mod triton;
 mod types;
 
 pub use buffer::AlignedBuffer;
-pub use json::{BinaryOutputs, Encoded, decode, decode_raw, encode};
+pub use json::{
+    BinaryOutputs, Encoded, PredictForm, decode, decode_predict, decode_raw, encode, encode_predict,
+};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named};
 pub use readiness::{Readiness, Unready};

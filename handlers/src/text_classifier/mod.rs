@@ -233,6 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn the_network_is_given_rows_of_words_and_not_of_texts() {
+        let handler = handler(&json!({})).unwrap();
+        assert!(!handler.stacks());
+        let Signature { inputs: Some(inputs), outputs: Some(outputs) } = handler.signature() else {
+            panic!("all of it is known")
+        };
+        let row = |spec: &TensorSpec| (spec.dtype, spec.shape.clone());
+        assert_eq!(
+            inputs.iter().map(row).collect::<Vec<_>>(),
+            vec![(Some(DType::I64), Some(vec![None])); 2]
+        );
+        assert_eq!(outputs[0].shape, Some(vec![None, Some(2)]));
+    }
+
+    #[test]
     fn words_and_pairs_of_them_become_numbers() {
         let text = "<b>Here</b> we aren't!";
         assert_eq!(numbers(&json!({}), text), [1, 2, 3, 0, 4, 0, 0]);

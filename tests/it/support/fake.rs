@@ -1,5 +1,6 @@
 //! A runtime and a handler that need no tensor library and do what a test asks for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -18,6 +19,7 @@ use super::picture;
 /// - `gated`: each forward pass tells the test that it is entered, and waits to be let through;
 /// - `shared`: as `echo`, and its workers may share it;
 /// - `times N`: gives N times its input, which is of `F32`;
+/// - `sums`: gives one number for all its inputs, whose elements are of `F32`;
 /// - `uneven`: as `times 2`, and on the second CUDA device `times 3`;
 /// - `panics`: each forward pass panics;
 /// - `ballast N`: as `shared`, with N megabytes of weights;
@@ -70,7 +72,12 @@ impl Control {
         self.seen.loads.lock().last().unwrap().file.clone()
     }
 
-    /// How many requests each forward pass was given, in order; none is told twice.
+    /// What was asked of the runtime at the last load.
+    pub(crate) fn options(&self) -> BTreeMap<String, String> {
+        self.seen.loads.lock().last().unwrap().options.clone()
+    }
+
+    /// How many requests, or rows of tensors, each forward pass was given, in order; none is told twice.
     pub(crate) fn take_batches(&self) -> Vec<usize> {
         std::mem::take(&mut *self.seen.batches.lock())
     }
@@ -147,7 +154,8 @@ struct FakeModel {
 
 impl Model for FakeModel {
     fn forward(&self, inputs: Vec<Tensor>, _: Epilogue) -> Result<Vec<Tensor>> {
-        self.seen.batches.lock().push(inputs[0].shape()[0]);
+        let rows = inputs[0].shape().first().copied().unwrap_or(1);
+        self.seen.batches.lock().push(rows);
         assert_ne!(self.behaviour, "panics", "a tensor of lead");
         let behaviour = match (self.behaviour.as_str(), self.device) {
             ("uneven", Device::Cuda(1)) => "times 3",
@@ -159,7 +167,11 @@ impl Model for FakeModel {
             let values = inputs[0].as_slice::<f32>()?.iter().map(|value| factor * value).collect();
             return Ok(vec![Tensor::from_vec(inputs[0].shape(), values)?]);
         }
-        let item = inputs[0].bytes().len() / inputs[0].shape()[0].max(1);
+        if behaviour == "sums" {
+            let sum = inputs[0].as_slice::<f32>()?.iter().sum::<f32>();
+            return Ok(vec![Tensor::from_vec(&[1], vec![sum])?]);
+        }
+        let item = inputs[0].bytes().len() / rows.max(1);
         let asks = |word: &str| {
             inputs[0].bytes().chunks(item.max(1)).any(|item| item.starts_with(word.as_bytes()))
         };

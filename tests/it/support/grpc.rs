@@ -24,6 +24,12 @@ pub(crate) type Oip = GrpcInferenceServiceClient<Channel>;
 pub(crate) type Predictions = InferenceApIsServiceClient<Channel>;
 pub(crate) type Management = ManagementApIsServiceClient<Channel>;
 
+/// A client of the Open Inference Protocol over a connection of its own.
+pub(crate) async fn connected(address: SocketAddr) -> Oip {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    Oip::new(endpoint.connect().await.unwrap())
+}
+
 impl Client {
     pub(crate) fn of(address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// A `.mar` of version 1.0 in this store.
-    #[cfg(feature = "torch")]
+    #[cfg(any(feature = "torch", feature = "onnx"))]
     pub(crate) fn packed(&self, what: mar::PackOptions) -> PathBuf {
         let options = mar::PackOptions {
             version: "1.0".into(),

@@ -204,6 +204,9 @@ def shapes(table: Table) -> None:
     (HERE / "external.weights").chmod(0o644)
     table.add("external", model, *ports, [{"x": row}], [answer])
 
+    ports = [[("x", "FP32", [1, 2])], [("y", "FP32", [1, 2])]]
+    table.add("batch_of_one", graph("batch_of_one", [node], *ports, {"weight": weight}), *ports, [{"x": row}], [answer])
+
     ports = [[("x", "FP32", [None, 2])], [("total", "FP32", [])]]
     node = helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0)
     table.add("scalar", graph("scalar", [node], *ports), *ports, [{"x": x}], [{"total": np.float32(28).reshape(())}])

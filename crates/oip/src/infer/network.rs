@@ -52,8 +52,7 @@ pub(super) async fn infer(
         None => answer.outputs,
     };
     let outputs = outputs::named(interface.signature.outputs.as_deref(), outputs);
-    let labels = |name: &str| network?.labels.get(name).cloned();
-    let chosen = wanted.chosen(outputs, labels)?;
+    let chosen = wanted.chosen(outputs, |name| labels(version, name))?;
     let memory = Arc::clone(service.shared_memory());
     let outputs =
         apart(wanted.takes_long(), move || wanted.shaped(chosen, interface.batched, &memory));
@@ -67,4 +66,16 @@ pub(super) async fn infer(
         outputs,
         timing: answer.timing,
     })
+}
+
+/// What the model calls the places of an output: its configuration's words, or those that an archive's handler
+/// tells, which are of the one output that it reads.
+fn labels(version: &ModelVersion, output: &str) -> Option<Arc<[String]>> {
+    if let Some(network) = version.network() {
+        return network.labels.get(output).cloned();
+    }
+    let outputs = version.interface()?.signature.outputs?;
+    let first = outputs.first().is_some_and(|first| first.name == output);
+    let told = version.customized().filter(|_| first)?.remove("labels")?;
+    serde_json::from_value::<Vec<String>>(told).ok().map(Into::into)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use mar_engine::{DType, Error, Interface, Result};
 
-use super::elements;
+use super::elements::{self, Strings};
 use super::reader::Reader;
 use crate::parameters::{text, whole};
 use crate::quoted::Quoted;
@@ -198,9 +198,10 @@ fn finished(
     }
     let data = match (data, size) {
         (Some(range), _) => {
-            let encoded = text(&parameters, "content_type").map_err(of)? == Some("base64");
+            let base64 = text(&parameters, "content_type").map_err(of)? == Some("base64");
+            let written = if base64 { Strings::Base64 } else { Strings::Plain };
             let count = elements::count(&name, &shape)?;
-            Some(elements::bytes(reader.slice(range), dtype, count, encoded).map_err(of)?)
+            Some(elements::bytes(reader.slice(range), dtype, count, written).map_err(of)?)
         }
         (None, Some(size)) => Some(next(behind, size).map_err(of)?),
         (None, None) => None,
@@ -282,4 +283,84 @@ fn missing(name: &str) -> Error {
 
 fn of_input(index: usize, error: &Error) -> Error {
     Error::invalid_input(format!("input {index}: {}", error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use mar_engine::{Signature, TensorSpec};
+
+    use super::*;
+    use crate::AlignedBuffer;
+
+    /// JSON and what follows it, as a body arrives, and how long the JSON is.
+    fn body(json: &str, behind: &[u8]) -> (Bytes, Option<usize>) {
+        let mut buffer = AlignedBuffer::new(json.len(), 0);
+        buffer.extend_from_slice(json.as_bytes());
+        buffer.extend_from_slice(behind);
+        (buffer.freeze(), Some(json.len()))
+    }
+
+    const BINARY: &str = r#"{"inputs":[
+        {"name":"a","shape":[2],"datatype":"FP64","parameters":{"binary_data_size":16}},
+        {"name":"b","shape":[1],"datatype":"INT8","data":[7]},
+        {"name":"c","shape":[3],"datatype":"UINT8","parameters":{"binary_data_size":3}}]}"#;
+
+    #[test]
+    fn bytes_behind_the_json_are_the_bodys_own_where_they_can_be_read() {
+        let behind: Vec<u8> = (0..19).collect();
+        let (body, json) = body(BINARY, &behind);
+        let start = body[BINARY.len()..].as_ptr();
+        let request = decode(&body, json).unwrap();
+        let first = request.inputs[0].data.clone().unwrap();
+        assert_eq!((&first[..], first.as_ptr()), (&behind[..16], start));
+        let tensor = mar_engine::Tensor::from_bytes(DType::F64, &[2], first).unwrap();
+        assert_eq!(tensor.bytes().as_ptr(), start, "it is aligned, so nothing was copied");
+        assert_eq!(request.inputs[1].data.as_deref(), Some(&[7][..]));
+        assert_eq!(request.inputs[2].data.as_deref(), Some(&behind[16..]));
+        assert!(request.inputs.iter().all(|input| input.parameters.is_empty()));
+    }
+
+    #[test]
+    fn members_come_in_any_order_and_others_are_passed_over() {
+        let json = r#"{"outputs":null,"x":[{"y":1}],"inputs":[{"data":[1,2],"x":null,"datatype":"INT16",
+            "parameters":null,"shape":[2],"name":"a"}],"id":null,"parameters":{"k":1.5,"n":null}}"#;
+        let request = decode(&Bytes::from_static(json.as_bytes()), None).unwrap();
+        assert_eq!(request.inputs[0].data.as_deref(), Some(&[1, 0, 2, 0][..]));
+        assert_eq!(request.parameters.len(), 1);
+        assert_eq!(request.parameters["k"], Parameter::Double(1.5));
+        assert_eq!(request.id, None);
+        let named =
+            decode(&Bytes::from_static(br#"{"id":"","inputs":[],"outputs":[{"name":"o"}]}"#), None);
+        let named = named.unwrap();
+        assert_eq!((named.id.as_deref(), named.outputs[0].name.as_str()), (Some(""), "o"));
+    }
+
+    fn interface(dtype: DType, sides: &[Option<usize>], batched: bool) -> Interface {
+        let shape = Some(sides.to_vec());
+        let spec = TensorSpec { dtype: Some(dtype), shape, ..TensorSpec::named("only") };
+        let signature = Signature { inputs: Some(vec![spec]), outputs: None };
+        Interface { signature, batched, max_rows: None }
+    }
+
+    #[test]
+    fn a_body_without_json_has_the_shape_that_its_length_tells() {
+        let of = |bytes: usize, interface: &Interface| {
+            let request = decode_raw(vec![0; bytes].into(), interface);
+            request.map(|mut it| it.inputs.remove(0)).map(|it| (it.name, it.shape))
+        };
+        let fixed = interface(DType::F32, &[None, Some(2)], true);
+        assert_eq!(of(8, &fixed).unwrap(), ("only".into(), vec![1, 2]));
+        let free = interface(DType::F32, &[None, Some(2), None], true);
+        assert_eq!(of(24, &free).unwrap().1, [1, 2, 3]);
+        let unbatched = interface(DType::U8, &[None], false);
+        assert_eq!(of(5, &unbatched).unwrap().1, [5]);
+        assert!(of(5, &interface(DType::U8, &[None, None], false)).is_err());
+        assert!(of(5, &Interface::default()).is_err());
+
+        let strings = interface(DType::Bytes, &[None], false);
+        let request = decode_raw(Bytes::from_static(b"abc"), &strings).unwrap();
+        assert_eq!(request.inputs[0].shape, [1]);
+        assert_eq!(request.inputs[0].data.as_deref(), Some(&b"\x03\0\0\0abc"[..]));
+        assert_eq!(request.parameters["binary_data_output"], Parameter::Bool(true));
+    }
 }

@@ -1,5 +1,7 @@
 //! The elements of a tensor as JSON writes them, flat or nested, straight into the bytes of their type.
 
+use std::borrow::Cow;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use mar_engine::{DType, Element, Error, Result, Tensor};
@@ -10,12 +12,23 @@ use crate::quoted::Quoted;
 /// Characters of an element that an error repeats at most.
 const SHOWN: usize = 32;
 
+/// How strings of any bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strings {
+    /// As they are.
+    Plain,
+    /// In base64.
+    Base64,
+    /// As they are, or in base64 as `{"b64": "..."}`.
+    OrBase64,
+}
+
 /// The bytes of as many elements as a shape has, of an array that stands alone in `text`.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidInput`](mar_engine::ErrorCode::InvalidInput) naming the element that the type does not
 /// hold, or both numbers where there are more or fewer.
-pub(super) fn bytes(text: &[u8], dtype: DType, count: usize, encoded: bool) -> Result<Bytes> {
+pub(super) fn bytes(text: &[u8], dtype: DType, count: usize, written: Strings) -> Result<Bytes> {
     match dtype {
         DType::U8 => whole::<u8>(text, count),
         DType::U16 => whole::<u16>(text, count),
@@ -28,7 +41,7 @@ pub(super) fn bytes(text: &[u8], dtype: DType, count: usize, encoded: bool) -> R
         DType::F32 => numbers(text, count, real(f32::is_infinite, f32::NAN, f32::INFINITY)),
         DType::F64 => numbers(text, count, real(f64::is_infinite, f64::NAN, f64::INFINITY)),
         DType::Bool => truths(text, count),
-        DType::Bytes => strings(text, count, encoded),
+        DType::Bytes => strings(text, count, written),
         DType::F16 | DType::BF16 => Err(Error::invalid_input(format!(
             "{} has no form in JSON; send it as binary data",
             dtype.datatype()
@@ -94,13 +107,14 @@ fn truths(text: &[u8], count: usize) -> Result<Bytes> {
     Ok(values.into())
 }
 
-fn strings(text: &[u8], count: usize, encoded: bool) -> Result<Bytes> {
+fn strings(text: &[u8], count: usize, written: Strings) -> Result<Bytes> {
     let mut data = Vec::with_capacity(text.len());
     each(text, count, |reader, index| {
-        if reader.peek() != Some(b'"') {
-            return Err(Error::invalid_input(format!("element {index} is not a string")));
-        }
-        let string = reader.string()?;
+        let (string, encoded) = match (reader.peek(), written) {
+            (Some(b'"'), _) => (reader.string()?, written == Strings::Base64),
+            (Some(b'{'), Strings::OrBase64) => (b64(reader, index)?, true),
+            _ => return Err(Error::invalid_input(format!("element {index} is not a string"))),
+        };
         let start = data.len();
         data.extend_from_slice(&[0; 4]);
         if encoded {
@@ -117,6 +131,22 @@ fn strings(text: &[u8], count: usize, encoded: bool) -> Result<Bytes> {
         Ok(())
     })?;
     Ok(data.into())
+}
+
+/// What stands in `{"b64": "..."}`.
+fn b64<'a>(reader: &mut Reader<'a>, index: usize) -> Result<Cow<'a, str>> {
+    let mut found = None;
+    reader.object(|reader, name| {
+        if name != "b64" {
+            return Err(Error::invalid_input(format!(
+                "element {index} is not {{\"b64\": \"...\"}}"
+            )));
+        }
+        found = Some(reader.string()?);
+        Ok(())
+    })?;
+    found
+        .ok_or_else(|| Error::invalid_input(format!("element {index} is not {{\"b64\": \"...\"}}")))
 }
 
 /// A string behind its length, as a tensor has it.
@@ -175,7 +205,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, dtype: DType, count: usize) -> Result<Tensor, String> {
-        let bytes = bytes(text.as_bytes(), dtype, count, false);
+        let bytes = bytes(text.as_bytes(), dtype, count, Strings::Plain);
         let bytes = bytes.map_err(|error| error.message().to_owned())?;
         Ok(Tensor::from_bytes(dtype, &[count], bytes).unwrap())
     }
@@ -245,9 +275,9 @@ mod tests {
         let tensor = read(r#"["", "a\n", "\u00e4"]"#, DType::Bytes, 3).unwrap();
         assert_eq!(tensor.strings().collect::<Vec<_>>(), ["", "a\n", "\u{e4}"]);
         assert_eq!(read("[5]", DType::Bytes, 1).unwrap_err(), "element 0 is not a string");
-        let encoded = bytes(br#"["/wD+"]"#, DType::Bytes, 1, true).unwrap();
+        let encoded = bytes(br#"["/wD+"]"#, DType::Bytes, 1, Strings::Base64).unwrap();
         assert_eq!(encoded[..], [3, 0, 0, 0, 0xff, 0, 0xfe]);
-        let broken = bytes(br#"["*"]"#, DType::Bytes, 1, true).unwrap_err();
+        let broken = bytes(br#"["*"]"#, DType::Bytes, 1, Strings::Base64).unwrap_err();
         assert!(broken.message().starts_with("element 0 is not base64: "), "{broken}");
     }
 

@@ -132,7 +132,7 @@ fn member(out: &mut Vec<u8>, name: &str, value: &(impl Serialize + ?Sized)) {
 }
 
 /// A value that always has a form in JSON, into memory, where writing does not fail.
-fn put(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+pub(super) fn put(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     serde_json::to_writer(out, value).ok();
 }
 
@@ -183,15 +183,19 @@ fn numbers<T: Element + Serialize>(out: &mut Vec<u8>, tensor: &Tensor) -> Result
     Ok(())
 }
 
-/// Floating point in the fewest digits that mean the same number; as Python writes it where it is none.
 fn reals<T: Element + Serialize + Into<f64>>(out: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {
-    separated(out, tensor.as_slice::<T>()?, |out, value| match (*value).into() {
+    separated(out, tensor.as_slice::<T>()?, |out, value| real(out, *value));
+    Ok(())
+}
+
+/// Floating point in the fewest digits that mean the same number; as Python writes it where it is none.
+pub(super) fn real<T: Copy + Serialize + Into<f64>>(out: &mut Vec<u8>, value: T) {
+    match value.into() {
         f64::INFINITY => out.extend_from_slice(b"Infinity"),
         f64::NEG_INFINITY => out.extend_from_slice(b"-Infinity"),
         number if number.is_nan() => out.extend_from_slice(b"NaN"),
-        _ => put(out, value),
-    });
-    Ok(())
+        _ => put(out, &value),
+    }
 }
 
 fn strings(out: &mut Vec<u8>, tensor: &Tensor) -> Result<()> {

@@ -215,6 +215,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads over a value, and gives what is written there.
+    pub(super) fn value(&mut self) -> Result<&'a [u8]> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Reads over an array without looking into it, and says where it stands. What it holds is checked by whoever
     /// reads that.
     pub(super) fn array_range(&mut self) -> Result<Range<usize>> {

@@ -77,7 +77,7 @@ fn unfit(path: &Path, error: &LoadDynamicError) -> String {
         ),
         LoadDynamicError::Dlopen { error, .. } => format!(
             "{path} does not open ({}): scripts/setup fetches one that does, or set ORT_DYLIB_PATH to another",
-            reason(error)
+            reason(error).trim_start_matches(&format!("{path}: "))
         ),
         LoadDynamicError::MissingApi { .. } | LoadDynamicError::InvalidVersionString => {
             format!("{path} is no ONNX Runtime: set ORT_DYLIB_PATH to a libonnxruntime.so")
@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn a_library_that_does_not_open_is_named_with_the_remedy() {
         let missing = refused(Path::new("/nowhere/libonnxruntime.so"));
-        assert!(missing.starts_with("/nowhere/libonnxruntime.so does not open"), "{missing}");
+        let start = "/nowhere/libonnxruntime.so does not open (cannot open shared object file";
+        assert!(missing.starts_with(start), "{missing}");
         assert!(missing.contains("scripts/setup"), "{missing}");
         let text = refused(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         assert!(text.contains("Cargo.toml does not open"), "{text}");

@@ -15,7 +15,8 @@ const KNOWN: [&str; 5] = [
     "intra_op_thread_count",
 ];
 
-/// What a session is told. The defaults are ONNX Runtime's, but for the threads.
+/// What a session is told. The defaults are ONNX Runtime's, but for the threads: they are as
+/// many as the worker has, and sleep while they wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Options {
     intra_op_threads: usize,
@@ -69,6 +70,9 @@ impl Options {
             .with_intra_threads(self.intra_op_threads)?
             .with_inter_threads(self.inter_op_threads)?
             .with_parallel_execution(self.parallel)?
+            // The cores have other work while a thread waits: images to decode, other models to run.
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
             .with_memory_pattern(self.pattern)?;
         if !self.arena {
             #[expect(unsafe_code, reason = "ort has no method for it")]

@@ -312,6 +312,84 @@ mod tests {
         assert_eq!(mended(Status::out_of_range("of a handler")).code(), Code::OutOfRange);
     }
 
+    /// A service whose answer, or whose answer's first message, does not come.
+    #[derive(Clone)]
+    struct Slow {
+        answers: bool,
+    }
+
+    impl Service<Request<Body>> for Slow {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            if !self.answers {
+                return Box::pin(std::future::pending());
+            }
+            Box::pin(async { Ok(Response::new(Body::new(Silent))) })
+        }
+    }
+
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    /// The status that a call of [`Slow`] ends with.
+    async fn ended(slow: Slow, timeout: &'static str, closing: &watch::Sender<bool>) -> Status {
+        let folder = tempfile::tempdir().unwrap();
+        let access = crate::settings::Access::default();
+        let keyring = Keyring::new(&access, folder.path(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let front = Front {
+            keyring: Arc::new(keyring),
+            metrics: Metrics::new(&crate::settings::Measuring::default()).unwrap(),
+            services: [GrpcService::OpenInference].into(),
+            longest: None,
+            closing: closing.subscribe(),
+        };
+        let request = Request::builder().uri("/inference.GRPCInferenceService/ModelInfer");
+        let request = request.header(TIMEOUT, timeout).body(Body::empty()).unwrap();
+        let mut answer = front.layer(slow).call(request).await.unwrap();
+        let status = Status::from_header_map(answer.headers());
+        if let Some(status) = status {
+            return status;
+        }
+        let frame = std::future::poll_fn(|cx| Pin::new(answer.body_mut()).poll_frame(cx)).await;
+        Status::from_header_map(frame.unwrap().unwrap().trailers_ref().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_deadline_ends_a_call_before_and_within_its_answer() {
+        let (closing, _kept) = watch::channel(false);
+        for answers in [false, true] {
+            let status = ended(Slow { answers }, "10m", &closing).await;
+            assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_servers_end_ends_what_still_goes_on() {
+        let (closing, _kept) = watch::channel(true);
+        for answers in [false, true] {
+            let status = ended(Slow { answers }, "1H", &closing).await;
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        }
+    }
+
     #[test]
     fn no_message_is_longer_than_clients_take() {
         let long = mended(Status::not_found("ä".repeat(LONGEST)));

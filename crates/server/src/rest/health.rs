@@ -1,6 +1,8 @@
 //! Whether the server lives, and whether a load balancer should send requests here: `/ping` as TorchServe
 //! has it, `/livez` and `/readyz` for Kubernetes.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use mar_engine::{Engine, ModelVersion, VersionState, WorkerState};
@@ -74,20 +76,67 @@ pub(super) fn ready(engine: &Engine) -> HttpResponse {
     json::response(code, &Ready { status, reason, models })
 }
 
+/// What KServe's clients read of a model, and what TensorFlow Serving's do.
 #[derive(Debug, Serialize)]
 struct ModelReady<'a> {
     name: &'a str,
     ready: bool,
+    model_version_status: Vec<VersionStatus<'a>>,
 }
 
-/// KServe's question: whether a model's default version has a worker that serves.
-pub(super) fn model_ready(engine: &Engine, name: &str) -> HttpResponse {
-    match engine.version(name, None) {
-        Ok(version) => {
-            json::response(StatusCode::OK, &ModelReady { name, ready: version.is_serving() })
-        }
-        Err(failure) => error::response(&failure),
+#[derive(Debug, Serialize)]
+struct VersionStatus<'a> {
+    version: &'a str,
+    state: &'static str,
+    status: Status,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    error_code: &'static str,
+    error_message: String,
+}
+
+/// Whether a version has a worker that serves, the default one where none is named, and the state of that one or
+/// of all.
+pub(super) fn model_ready(engine: &Engine, name: &str, version: Option<&str>) -> HttpResponse {
+    let told = || -> mar_engine::Result<HttpResponse> {
+        let asked = engine.version(name, version)?;
+        let versions = match version {
+            Some(_) => vec![Arc::clone(&asked)],
+            None => engine.model(name)?.versions,
+        };
+        let model_version_status = versions.iter().map(|version| status(version)).collect();
+        let ready = asked.is_serving();
+        Ok(json::response(StatusCode::OK, &ModelReady { name, ready, model_version_status }))
+    };
+    told().unwrap_or_else(|failure| error::response(&failure))
+}
+
+fn status(version: &ModelVersion) -> VersionStatus<'_> {
+    let (state, error_code, error_message) = match version.state() {
+        VersionState::Loading => ("LOADING", "OK", String::new()),
+        VersionState::Ready => ("AVAILABLE", "OK", String::new()),
+        VersionState::Draining => ("UNLOADING", "OK", String::new()),
+        VersionState::Unloaded => ("END", "OK", String::new()),
+        VersionState::Failed(reason) => ("END", "UNKNOWN", reason),
+    };
+    VersionStatus {
+        version: version.version(),
+        state,
+        status: Status { error_code, error_message },
     }
+}
+
+#[derive(Debug, Serialize)]
+struct Models {
+    models: Vec<String>,
+}
+
+/// The names of all models, as KServe's clients ask.
+pub(super) fn models(engine: &Engine) -> HttpResponse {
+    let models = engine.models().into_iter().map(|(name, _)| name).collect();
+    json::response(StatusCode::OK, &Models { models })
 }
 
 fn worker_states(version: &ModelVersion) -> Vec<WorkerState> {

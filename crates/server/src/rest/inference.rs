@@ -24,7 +24,9 @@ enum Route {
     Live,
     Ready,
     /// `/v1/models/{model}`: KServe asks here, TorchServe answers on the management port alone.
-    ModelReady(String),
+    ModelReady(String, Option<String>),
+    /// `/v1/models`: KServe's list of names.
+    Models,
     Predict(Call),
 }
 
@@ -99,12 +101,13 @@ impl Route {
             }
             ["v1", "models", model] => match verb(model) {
                 Some((model, form)) => call(model, None, &[], form),
-                None => Self::ModelReady(model.to_owned()),
+                None => Self::ModelReady(model.to_owned(), None),
             },
-            ["v1", "models", model, "versions", version] => {
-                let (version, form) = verb(version)?;
-                call(model, Some(version), &[], form)
-            }
+            ["v1", "models"] => Self::Models,
+            ["v1", "models", model, "versions", version] => match verb(version) {
+                Some((version, form)) => call(model, Some(version), &[], form),
+                None => Self::ModelReady(model.to_owned(), Some(version.to_owned())),
+            },
             ["invocations"] => Self::Predict(Call {
                 model: None,
                 version: None,
@@ -144,10 +147,11 @@ async fn dispatch(
         Some(Route::Ping) => health::ping(&shared.engine),
         Some(Route::Live) => health::live(),
         Some(Route::Ready) => health::ready(&shared.engine),
-        Some(Route::ModelReady(model)) if request.method() == Method::GET => {
-            health::model_ready(&shared.engine, &model)
+        Some(Route::ModelReady(model, version)) if request.method() == Method::GET => {
+            health::model_ready(&shared.engine, &model, version.as_deref())
         }
-        Some(Route::ModelReady(_)) => error::method_not_allowed(request).await,
+        Some(Route::Models) if request.method() == Method::GET => health::models(&shared.engine),
+        Some(Route::ModelReady(..) | Route::Models) => error::method_not_allowed(request).await,
         Some(Route::Predict(call)) if options => predictions::describe(&shared, &call, &request),
         Some(Route::Predict(call)) => predictions::predict(&shared, call, &request, payload).await,
         None => error::no_such_path(request).await,
@@ -193,7 +197,10 @@ mod tests {
     #[test]
     fn other_paths_are_the_servers_own_or_lead_nowhere() {
         assert_eq!(Route::of("/"), Some(Route::Root));
-        assert_eq!(Route::of("/v1/models/m"), Some(Route::ModelReady("m".into())));
+        assert_eq!(Route::of("/v1/models/m"), Some(Route::ModelReady("m".into(), None)));
+        let version = Some(Route::ModelReady("m".into(), Some("2".into())));
+        assert_eq!(Route::of("/v1/models/m/versions/2"), version);
+        assert_eq!(Route::of("/v1/models"), Some(Route::Models));
         assert_eq!(Route::of("/ping/anything"), Some(Route::Ping));
         assert_eq!(Route::of("/api-description/"), Some(Route::ApiDescription));
         for path in [
@@ -226,7 +233,8 @@ mod tests {
             Route::Predict(Call { form: Form::KServeExplain, .. }) => 8,
             Route::Predict(Call { form: Form::SageMaker, .. }) => 9,
             Route::Predict(Call { form: Form::Legacy, .. }) => 10,
-            Route::ModelReady(_) => 11,
+            Route::ModelReady(..) => 11,
+            Route::Models => 12,
         }
     }
 
@@ -239,6 +247,6 @@ mod tests {
                 None => panic!("{path} is described and leads nowhere"),
             })
             .collect();
-        assert!(described.into_iter().eq(0..=11));
+        assert!(described.into_iter().eq(0..=12));
     }
 }

@@ -35,34 +35,62 @@ struct Wrapped<'a> {
     inputs: Option<&'a RawValue>,
 }
 
-/// The instances of a body; `None` where it is not of this form, and goes to the handler as it is.
-///
-/// # Errors
-/// [`ErrorCode::InvalidInput`](mar_engine::ErrorCode::InvalidInput) where it is announced as JSON and is
-/// none, holds columns instead of instances, or instances that are no array.
-pub(super) fn of(body: &Part) -> Result<Option<Vec<&RawValue>>, Error> {
-    let announced = body.content_type.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(JSON));
-    if body.data.trim_ascii_start().first() != Some(&b'{') && !announced {
-        return Ok(None);
+/// What a body is.
+pub(super) enum Holds<'a> {
+    /// Inputs, each a request to the handler.
+    Instances(Vec<&'a RawValue>),
+    /// The network's inputs as tensors.
+    Columns,
+    /// Nothing of these forms: it goes to the handler as it is.
+    Anything,
+}
+
+impl<'a> Holds<'a> {
+    /// What a body to a handler holds.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidInput`](mar_engine::ErrorCode::InvalidInput) where it is announced as JSON and is
+    /// none, holds both forms, or instances that are no array.
+    pub(super) fn of(body: &'a Part) -> Result<Self, Error> {
+        let announced = is_announced(body);
+        if body.data.trim_ascii_start().first() != Some(&b'{') && !announced {
+            return Ok(Self::Anything);
+        }
+        let wrapped = match serde_json::from_slice::<&RawValue>(&body.data) {
+            Ok(json) if json.get().starts_with('{') => {
+                serde_json::from_str::<Wrapped<'_>>(json.get())
+            }
+            Ok(_) => return Ok(Self::Anything),
+            Err(_) if !announced => return Ok(Self::Anything),
+            Err(reason) => Err(reason),
+        };
+        let wrapped = wrapped
+            .map_err(|reason| Error::invalid_input(format!("the body is not JSON: {reason}")))?;
+        let instances = match wrapped {
+            Wrapped { instances: None, inputs: None } => return Ok(Self::Anything),
+            Wrapped { instances: None, inputs: Some(_) } => return Ok(Self::Columns),
+            Wrapped { instances: Some(_), inputs: Some(_) } => {
+                return Err(Error::invalid_input(
+                    "instances and inputs are given; send one of them",
+                ));
+            }
+            Wrapped { instances: Some(instances), inputs: None } => instances,
+        };
+        let instances = serde_json::from_str(instances.get());
+        instances.map(Self::Instances).map_err(|_| {
+            Error::invalid_input("instances is not an array; send {\"instances\": [...]}")
+        })
     }
-    let wrapped = match serde_json::from_slice::<&RawValue>(&body.data) {
-        Ok(json) if json.get().starts_with('{') => serde_json::from_str::<Wrapped<'_>>(json.get()),
-        Ok(_) => return Ok(None),
-        Err(_) if !announced => return Ok(None),
-        Err(reason) => Err(reason),
-    };
-    let wrapped = wrapped
-        .map_err(|reason| Error::invalid_input(format!("the body is not JSON: {reason}")))?;
-    if wrapped.inputs.is_some() {
-        return Err(Error::invalid_input(
-            "inputs, the format by columns, is not taken; send {\"instances\": [...]}, one element an input",
-        ));
+
+    /// What a body to a network that came without a handler holds.
+    pub(super) fn of_network(body: &Part) -> Self {
+        let is_object = body.data.trim_ascii_start().first() == Some(&b'{');
+        if is_object || is_announced(body) { Self::Columns } else { Self::Anything }
     }
-    let Some(instances) = wrapped.instances else { return Ok(None) };
-    let instances = serde_json::from_str(instances.get());
-    instances
-        .map(Some)
-        .map_err(|_| Error::invalid_input("instances is not an array; send {\"instances\": [...]}"))
+}
+
+fn is_announced(body: &Part) -> bool {
+    body.content_type.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(JSON))
 }
 
 /// Answers all instances or, where one fails, with its error.
@@ -201,8 +229,11 @@ mod tests {
 
     fn texts(content_type: Option<&str>, data: &str) -> Result<Option<Vec<String>>, String> {
         let body = body(content_type, data);
-        let instances = of(&body).map_err(|error| error.to_string())?;
-        Ok(instances.map(|all| all.into_iter().map(|one| one.get().to_owned()).collect()))
+        match Holds::of(&body).map_err(|error| error.to_string())? {
+            Holds::Instances(all) => Ok(Some(all.iter().map(|one| one.get().to_owned()).collect())),
+            Holds::Columns => Err("columns".into()),
+            Holds::Anything => Ok(None),
+        }
     }
 
     #[test]
@@ -228,8 +259,8 @@ mod tests {
         for (sent, words) in [
             ("{", "the body is not JSON: EOF"),
             (r#"{"instances": 5}"#, "instances is not an array"),
-            (r#"{"inputs": [1]}"#, "the format by columns, is not taken"),
-            (r#"{"inputs": [1], "instances": [1]}"#, "the format by columns, is not taken"),
+            (r#"{"inputs": [1]}"#, "columns"),
+            (r#"{"inputs": [1], "instances": [1]}"#, "send one of them"),
             (r#"{"instances": [1], "instances": [2]}"#, "duplicate field `instances`"),
         ] {
             let error = texts(Some("Application/JSON"), sent).unwrap_err();

@@ -1,6 +1,7 @@
 //! REST as TorchServe has it: addresses for predictions, for management and for the figures.
 
 mod body;
+mod columns;
 mod common;
 pub(crate) mod error;
 pub(crate) mod health;

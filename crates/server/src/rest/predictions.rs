@@ -7,7 +7,8 @@ use mar_engine::{Admission, Answered, Error, ErrorCode, Header, Part, Request, R
 
 use super::common::{ModelName, RequestId};
 use super::inference::{Call, Form};
-use super::{Shared, body, error, instances, openapi, sagemaker};
+use super::instances::{self, Holds};
+use super::{Shared, body, columns, error, openapi, sagemaker};
 use crate::settings::Envelope;
 
 /// Answers a request for a prediction.
@@ -105,7 +106,7 @@ async fn admitted(
         Some(model) => model.clone(),
         None => sagemaker::model_of_body(&parts).map_err(refused)?,
     };
-    there(&model).map_err(refused)?;
+    let version_there = there(&model).map_err(refused)?;
     request.extensions_mut().insert(ModelName(model.clone()));
     let asked = Asked {
         shared,
@@ -119,10 +120,19 @@ async fn admitted(
     };
     let headers = headers(request, form, &url_path);
     let may_hold_many = form == Form::KServe || shared.settings.envelope == Envelope::Instances;
-    if let Some(whole) = body::sole(&parts).filter(|_| may_hold_many)
-        && let Some(instances) = instances::of(whole).map_err(|error| asked.refused(&error))?
-    {
-        return instances::predict(&asked, &headers, &instances).await;
+    if let Some(whole) = body::sole(&parts).filter(|_| may_hold_many) {
+        // A network that came without a handler takes both forms as tensors.
+        let is_network = version_there.network().is_some();
+        let holds = if is_network { Ok(Holds::of_network(whole)) } else { Holds::of(whole) };
+        match holds.map_err(|error| asked.refused(&error))? {
+            Holds::Columns => {
+                return columns::predict(&asked, &version_there, whole.data.clone()).await;
+            }
+            Holds::Instances(instances) => {
+                return instances::predict(&asked, &headers, &instances).await;
+            }
+            Holds::Anything => {}
+        }
     }
     let answered = asked.answered(headers, parts).await.map_err(|error| asked.refused(&error))?;
     let timing = answered.timing;

@@ -73,7 +73,7 @@ pub(super) async fn kserve_ready(
     shared: web::Data<Shared>,
     model: web::Path<String>,
 ) -> HttpResponse {
-    health::model_ready(&shared.engine, &model)
+    health::model_ready(&shared.engine, &model, None)
 }
 
 /// `OPTIONS /models/{model}[/{version}]`: the description of what can be asked here.

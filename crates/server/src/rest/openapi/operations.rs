@@ -73,8 +73,11 @@ const fn explanation(path: &'static str, id: &'static str) -> Operation {
 }
 
 const fn kserve(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    const ANSWER: &[Answer] =
-        &[Answer(200, "one prediction an instance", Content::Json("Predictions"))];
+    const ANSWER: &[Answer] = &[Answer(
+        200,
+        "one prediction an instance, or the outputs where inputs were sent",
+        Content::Json("Predictions"),
+    )];
     let body = Content::Json("Instances");
     Operation { body, answers: ANSWER, ..prediction(path, id, summary) }
 }
@@ -142,6 +145,18 @@ pub(super) const INFERENCE: &[Operation] = &[
     explanation("/explanations/{model_name}/{model_version}", "version_explanations"),
     explanation("/explanations/{model_name}/{model_version}/{url_path}", "path_explanations"),
     MODEL_READY,
+    Operation {
+        answers: &[Answer(200, "whether a worker serves it", Content::Json("ModelReady"))],
+        ..get(
+            "/v1/models/{model_name}/versions/{model_version}",
+            "versionReady",
+            "ask whether a version is ready",
+        )
+    },
+    Operation {
+        answers: &[Answer(200, "the names of all models", Content::Json("Models"))],
+        ..get("/v1/models", "kserve_v1_models", "list the models, as KServe does")
+    },
     kserve("/v1/models/{model_name}:predict", "kserve_v1_predict", "predict many instances"),
     kserve(
         "/v1/models/{model_name}/versions/{model_version}:predict",
@@ -289,8 +304,8 @@ pub(super) fn schemas() -> Value {
         },
         "Instances": {
             "type": "object",
-            "required": ["instances"],
-            "properties": { "instances": list(json!({})), "signature_name": text },
+            "anyOf": [{ "required": ["instances"] }, { "required": ["inputs"] }],
+            "properties": { "instances": list(json!({})), "inputs": {}, "signature_name": text },
         },
         "ModelDescriptions": list(object(json!({
             "modelName": text,
@@ -315,8 +330,17 @@ pub(super) fn schemas() -> Value {
             })),
         }))),
         "ModelList": object(json!({ "nextPageToken": text, "models": list(listed) })),
-        "ModelReady": object(json!({ "name": text, "ready": { "type": "boolean" } })),
-        "Predictions": object(json!({ "predictions": list(json!({})) })),
+        "ModelReady": object(json!({
+            "name": text,
+            "ready": { "type": "boolean" },
+            "model_version_status": list(object(json!({
+                "version": text,
+                "state": text,
+                "status": object(json!({ "error_code": text, "error_message": text })),
+            }))),
+        })),
+        "Models": object(json!({ "models": list(text.clone()) })),
+        "Predictions": object(json!({ "predictions": list(json!({})), "outputs": {} })),
         "Readiness": object(json!({ "status": text, "reason": text, "models": list(unready) })),
         "Status": object(json!({ "status": text })),
     })

@@ -207,7 +207,9 @@ fn parsed<T: DeserializeOwned + Default>(body: &[u8]) -> mar_engine::Result<T> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|reason| {
+    // An object first: to serde a list is one as well.
+    let object = serde_json::from_slice::<Map<String, Value>>(body);
+    object.and_then(|object| T::deserialize(Value::Object(object))).map_err(|reason| {
         // The reason repeats what a client wrote.
         let reason: String = reason.to_string().chars().take(200).collect();
         Error::invalid_input(format!("the body is not the JSON that is wanted here: {reason}"))

@@ -129,7 +129,7 @@ mod tests {
             Some(Route::Infer(path("a b@handler", Some("1.0"))))
         );
         for nowhere in
-            ["/v2/models//", "/v2/nothing", "/v2/models/m/inferr", "/v2/models/%ff/infer"]
+            ["/v2/models/m/versions", "/v2/nothing", "/v2/models/m/inferr", "/v2/models/%ff/infer"]
         {
             assert_eq!(route(nowhere), None, "{nowhere}");
         }

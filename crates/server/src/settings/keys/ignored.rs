@@ -12,7 +12,10 @@ const WRITTEN: &str = "TorchServe writes it into snapshots; it says nothing of h
 
 /// Every key that does nothing, or that nothing can be done with.
 pub(crate) const IGNORED: &[Key] = &[
-    ignored("ts_open_inference_protocol", "there is no Open Inference Protocol yet"),
+    ignored(
+        "ts_open_inference_protocol",
+        "the Open Inference Protocol is served always, below /v2",
+    ),
     ignored("ts_header_key_sequence_id", SEQUENCES),
     ignored("ts_header_key_sequence_start", SEQUENCES),
     ignored("ts_header_key_sequence_end", SEQUENCES),

@@ -41,6 +41,7 @@ def metadata(face, server):
     told = face.told("get_model_metadata", "simple")  # from the file alone
     same("inputs", told["inputs"], [tensor("INPUT0"), tensor("INPUT1")])
     same("outputs", told["outputs"], [tensor("OUTPUT0"), tensor("OUTPUT1")])
+    same("platform", told["platform"], "onnxruntime_onnx")
     same("platform of an archive", face.told("get_model_metadata", "scenes")["platform"], "pytorch_libtorch")
     for ask in ("get_model_metadata", "get_model_config"):
         error = raised(ask, InferenceServerException, face.told, ask, "nobody")
@@ -64,6 +65,7 @@ def config(face, server):
         same(key, got, expected)
     told = face.config("simple")  # completed: what is batchable gets Triton's default
     same("max_batch_size", told["max_batch_size"], 4)
+    same("platform and backend", (told["platform"], told["backend"]), ("onnxruntime_onnx", "onnxruntime"))
     true("dynamic_batching", "dynamic_batching" in told)
     same("dims", [one["dims"] for one in told["input"]], [[16], [16]])
     told = face.config("busy")["dynamic_batching"]

@@ -9,6 +9,7 @@ and MAR name, else the release build.
 
 import asyncio
 import base64
+import logging
 import sys
 
 import grpc
@@ -21,6 +22,7 @@ import repository
 from checks import holds, run, same, true
 from repository import DTYPES, SCENE, served
 
+logging.getLogger("kserve").setLevel(logging.CRITICAL)  # it logs each refusal, and here they are meant
 SUM = np.arange(16, dtype=np.int32)[None], np.full((1, 16), 5, np.int32)
 
 

@@ -15,8 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import repository
 from checks import holds, run, same, true
-from repository import ROOT, SCENE, served
+from repository import ROOT, served
 from served import Client
 
 ROUNDS = ["--measurement-mode", "count_windows", "--measurement-request-count", "20", "--max-trials", "4", "--stability-percentage", "999"]
@@ -53,7 +54,7 @@ def over(server, *arguments):
 def torchserve(server):
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder, "scene.png")
-        picture.write_bytes(SCENE)
+        picture.write_bytes(repository.noise(0)[0])
         inputs = Path(folder, "inputs.json")
         inputs.write_text(json.dumps({"data": [{"TORCHSERVE_INPUT": [str(picture)]}]}), encoding="utf-8")
         analyse("-m", "scenes", "--service-kind", "torchserve", "-u", bare(server.inference), "-i", "http", "--input-data", str(inputs))

@@ -12,7 +12,7 @@ from repository import CONFIGS, COMPLETED
 
 EXTENSIONS = [
     "classification", "model_repository", "schedule_policy", "model_configuration", "system_shared_memory",
-    "binary_tensor_data", "parameters", "statistics", "trace", "logging",
+    "binary_tensor_data", "parameters", "statistics", "logging",
 ]
 TWIN = "scenes@handler"
 
@@ -41,6 +41,7 @@ def metadata(face, server):
     told = face.told("get_model_metadata", "simple")  # from the file alone
     same("inputs", told["inputs"], [tensor("INPUT0"), tensor("INPUT1")])
     same("outputs", told["outputs"], [tensor("OUTPUT0"), tensor("OUTPUT1")])
+    same("platform", told["platform"], "onnxruntime_onnx")
     same("platform of an archive", face.told("get_model_metadata", "scenes")["platform"], "pytorch_libtorch")
     for ask in ("get_model_metadata", "get_model_config"):
         error = raised(ask, InferenceServerException, face.told, ask, "nobody")
@@ -64,6 +65,7 @@ def config(face, server):
         same(key, got, expected)
     told = face.config("simple")  # completed: what is batchable gets Triton's default
     same("max_batch_size", told["max_batch_size"], 4)
+    same("platform and backend", (told["platform"], told["backend"]), ("onnxruntime_onnx", "onnxruntime"))
     true("dynamic_batching", "dynamic_batching" in told)
     same("dims", [one["dims"] for one in told["input"]], [[16], [16]])
     told = face.config("busy")["dynamic_batching"]
@@ -123,7 +125,7 @@ def index(face, server):
 def logging_and_trace(face, server):
     told = face.log_settings()
     same("keys", sorted(told), ["log_error", "log_file", "log_format", "log_info", "log_verbose_level", "log_warning"])
-    for settings in ({"log_verbose_level": 1}, {"log_info": False}, {"log_verbose_level": 0, "log_info": True}):
+    for settings in ({"log_verbose_level": 1}, {"log_verbose_level": 0}, {"log_info": False}, {"log_info": True}):
         told = face.log_settings(settings)
         same("set", {key: told[key] for key in settings}, settings)
         same("read again", face.log_settings(), told)

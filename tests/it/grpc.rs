@@ -7,8 +7,9 @@ use mar_proto::inference::model_infer_request::{InferInputTensor, InferRequested
 use mar_proto::inference::{
     InferParameter, InferTensorContents, LogSettingsRequest, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest, RepositoryIndexRequest,
-    ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest, TraceSettingRequest,
-    log_settings_request, trace_setting_request,
+    RepositoryModelLoadRequest, RepositoryModelUnloadRequest, ServerLiveRequest,
+    ServerMetadataRequest, ServerReadyRequest, TraceSettingRequest, log_settings_request,
+    trace_setting_request,
 };
 use mar_server::{Address, Endpoint, GrpcService, GrpcSite};
 use tonic::codec::CompressionEncoding;
@@ -282,6 +283,39 @@ fn the_server_and_its_models_tell_of_themselves() {
 }
 
 #[test]
+fn a_model_is_loaded_and_unloaded_by_either_clients_field() {
+    let store = Store::new();
+    let archive = store.fake("m", "1.0", "echo");
+    let (server, _control) = TestServer::managed(&store);
+    server.engine.load(None, &archive).unwrap();
+    let client = Client::of(server.grpc_inference());
+    let mut oip = client.oip();
+    for (repository_name, model_name) in [("none", ""), ("somewhere", "none")] {
+        let load = RepositoryModelLoadRequest {
+            repository_name: repository_name.into(),
+            model_name: model_name.into(),
+            ..Default::default()
+        };
+        let (code, message) = client.ask(oip.repository_model_load(load)).unwrap_err();
+        assert_eq!(code, Code::NotFound, "{message}");
+        assert!(message.contains("\"none\""), "{message}");
+    }
+    let unload = RepositoryModelUnloadRequest { repository_name: "m".into(), ..Default::default() };
+    let told = client.ask(oip.repository_model_unload(unload)).unwrap();
+    assert_eq!((&*told.model_name, told.is_unloaded), ("m", true));
+    let (code, _) = client.ask(oip.model_infer(ask("m", floats(&[1.0])))).unwrap_err();
+    assert_eq!(code, Code::NotFound);
+
+    // Where nobody allowed it at the start, nobody may.
+    let (closed, _control) = TestServer::fake(&[]);
+    let client = Client::of(closed.grpc_inference());
+    let unload = RepositoryModelUnloadRequest { model_name: "m".into(), ..Default::default() };
+    let (code, message) = client.ask(client.oip().repository_model_unload(unload)).unwrap_err();
+    assert_eq!(code, Code::Unavailable);
+    assert!(message.contains("not allowed"), "{message}");
+}
+
+#[test]
 fn settings_of_log_and_traces_are_told_and_wrong_ones_refused() {
     let (_store, _server, _control, client) = serve();
     let mut oip = client.oip();
@@ -331,12 +365,12 @@ fn what_is_too_large_is_exhausted_in_either_direction() {
     settings.max_response_size = 20_000;
     let (server, _control) = TestServer::fake_with(settings, &[&archive]);
     let client = Client::of(server.grpc_inference());
-    let of_bytes = |bytes: usize| {
+    let of_bytes = |bytes: u32| {
         let bare = InferInputTensor {
             contents: None,
-            ..input("UINT8", &[1, bytes as i64], InferTensorContents::default())
+            ..input("UINT8", &[1, bytes.into()], InferTensorContents::default())
         };
-        let raw = vec![vec![7; bytes].into()];
+        let raw = vec![vec![7; usize::try_from(bytes).unwrap()].into()];
         ModelInferRequest { raw_input_contents: raw, ..ask("echo", bare) }
     };
     let asked = |bytes| client.ask(client.oip().model_infer(of_bytes(bytes)));
@@ -361,6 +395,10 @@ fn messages_are_compressed_both_ways_where_the_client_asks() {
         );
         assert_eq!(answered(response.get_ref()), [8.0; 500]);
     }
+    // Python's clients always say that they take what is compressed; only those that compress want it.
+    let mut oip = client.oip().accept_compressed(CompressionEncoding::Gzip);
+    let response = client.wait(oip.model_infer(ask("double", floats(&[4.0; 500])))).unwrap();
+    assert_eq!(response.metadata().get("grpc-encoding"), None);
 }
 
 #[test]

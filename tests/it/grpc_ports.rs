@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use mar_proto::inference::log_settings_request::SettingValue;
 use mar_proto::inference::{LogSettingsRequest, RepositoryModelLoadRequest, ServerLiveRequest};
 use mar_proto::torchserve::management::ListModelsRequest;
 use mar_server::{Access, ApiKey, Settings, Tls};
@@ -97,8 +98,18 @@ fn each_port_describes_its_own_services_in_both_versions_of_reflection() {
     let answer = inference.wait(answers.message()).unwrap().unwrap().message_response;
     let file = v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse;
     assert!(answer.is_some_and(|answer| {
-        std::mem::discriminant(&answer) == std::mem::discriminant(&file(Default::default()))
+        std::mem::discriminant(&answer)
+            == std::mem::discriminant(&file(v1alpha::FileDescriptorResponse::default()))
     }));
+}
+
+/// A request with this `authorization`, or none.
+fn with<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if !key.is_empty() {
+        request.metadata_mut().insert("authorization", key.parse().unwrap());
+    }
+    request
 }
 
 #[test]
@@ -107,13 +118,6 @@ fn every_service_asks_for_its_key() {
     let (_store, server) = serve(Settings { access, ..settings() });
     let keys: Value = serde_json::from_slice(&std::fs::read(server.key_file()).unwrap()).unwrap();
     let key = |name: &str| format!("Bearer {}", keys[name]["key"].as_str().unwrap());
-    fn with<T>(key: &str, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if !key.is_empty() {
-            request.metadata_mut().insert("authorization", key.parse().unwrap());
-        }
-        request
-    }
     let client = Client::of(server.grpc_inference());
     let managing = Client::of(server.grpc_management());
     let live = |key: &str| {
@@ -134,7 +138,7 @@ fn every_service_asks_for_its_key() {
         client.ask(client.oip().log_settings(asked)).map(drop)
     };
     let set_log = |key: &str| {
-        let settings = [("log_nothing".to_owned(), Default::default())].into();
+        let settings = [("log_nothing".to_owned(), SettingValue::default())].into();
         let asked = with(key, LogSettingsRequest { settings });
         client.ask(client.oip().log_settings(asked)).map(drop)
     };

@@ -75,7 +75,7 @@ async fn all(
 
 /// Waits until something is so, which it has to become.
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         thread::yield_now();

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use mar_proto::torchserve::inference::{PredictionResponse, PredictionsRequest};
 use mar_proto::torchserve::management::{
@@ -240,6 +242,27 @@ fn what_management_refuses_says_why_with_a_code() {
     let refused = client.ask(client.management().register_model(register("m-1.0"))).unwrap_err();
     assert_eq!(refused.0, Code::PermissionDenied);
     assert!(refused.1.contains("enable_model_api"), "{}", refused.1);
+}
+
+#[test]
+fn calls_are_counted_as_rests_requests_are() {
+    let (_store, server, client) = serve();
+    let answer = |text| client.ask(client.predictions().predictions(ask("m", &[("data", text)])));
+    answer("x").unwrap();
+    answer("refuse").unwrap_err();
+    answer("fail in forward").unwrap_err();
+    let page = format!("{}/metrics", server.metrics().unwrap());
+    let counted = |name: &str, number: &str| {
+        let page = get(&page);
+        page.text().lines().any(|line| line.starts_with(name) && line.ends_with(number))
+    };
+    // A call is counted once its answer is on its way.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !["Requests2XX{", "Requests4XX{", "Requests5XX{"].iter().all(|n| counted(n, "} 1.0")) {
+        assert!(Instant::now() < deadline, "{}", get(&page).text());
+        std::thread::yield_now();
+    }
+    assert!(counted("ts_inference_requests_total{model_name=\"m\"", "} 3.0"));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn what_is_not_there_is_404_in_torchserves_words() {
         assert!(gone.text().ends_with("}\n") && gone.text().starts_with("{\n  \"code\": 404,\n"));
         assert_eq!(gone.header("connection"), Some("close"), "errors close the connection");
     }
-    assert_eq!(get(&server.inference("/")).error().1, "MethodNotAllowedException");
+    assert_eq!(post(&server.inference("/"), b"").error().1, "MethodNotAllowedException");
 }
 
 #[test]

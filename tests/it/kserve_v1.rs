@@ -48,6 +48,13 @@ fn a_body_of_curls_default_type_is_taken_too() {
 }
 
 #[test]
+fn the_root_of_the_inference_port_says_that_the_server_lives() {
+    let (_store, server, _control) = serving(settings(), "echo");
+    let told = get(&server.inference("/"));
+    assert_eq!((told.status, told.json()), (200, json!({ "status": "alive" })));
+}
+
+#[test]
 fn both_ports_tell_whether_a_model_is_ready() {
     let store = Store::new();
     let (good, bad) = (store.fake("good", "1.0", "echo"), store.fake("bad", "1.0", "broken"));

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::http::{Answer, agent, answer, get};
+use crate::support::http::{Answer, agent, answer, get, post};
 use crate::support::server::TestServer;
 use crate::support::store::Store;
 
@@ -46,7 +46,7 @@ fn a_port_describes_itself_at_its_root_and_at_api_description() {
         assert_eq!(root.json()["openapi"], "3.0.1");
         assert_eq!(root.json()["info"]["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(get(&at(&server, "/api-description")).body, root.body);
-        assert_eq!(get(&at(&server, "/")).error().1, "MethodNotAllowedException");
+        assert_eq!(post(&at(&server, "/"), b"").error().1, "MethodNotAllowedException");
     }
 }
 

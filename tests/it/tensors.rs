@@ -423,6 +423,39 @@ fn a_level_takes_no_more_than_it_may() {
 }
 
 #[test]
+fn a_queue_that_a_network_bounds_holds_what_it_says_and_another_what_the_server_says() {
+    let repository = Repository::new();
+    let mut settings = settings();
+    settings.engine.defaults.job_queue_size = 1;
+    let (server, control) = TestServer::fake_with(settings, &[]);
+    let of_size = |max_size| {
+        let policy = QueuePolicy { max_size, ..QueuePolicy::default() };
+        Network { scheduling: Scheduling { policy, ..alone() }, ..repository.network("gated") }
+    };
+    for (name, max_size, holds) in [("bounded", Some(3), 3), ("plain", None, 1)] {
+        let version = load(&server.engine, name, of_size(max_size));
+        let mut asked = vec![ask(&server.engine, name, request(rows(1, 1)))];
+        control.entered.recv().unwrap();
+        for number in 1..=holds {
+            asked.push(ask(&server.engine, name, request(rows(1, 1))));
+            while version.queue_load().0 < number {
+                thread::yield_now();
+            }
+        }
+        let error = infer(&server.engine, name, request(rows(1, 1))).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Overloaded, "{name}");
+        for _ in 0..=holds {
+            control.release_one();
+        }
+        for asked in asked {
+            asked.join().unwrap().unwrap();
+        }
+        // The other passes of this model told of themselves too.
+        while control.entered.try_recv().is_ok() {}
+    }
+}
+
+#[test]
 fn a_batch_of_a_preferred_size_goes_at_once() {
     let repository = Repository::new();
     let scheduling = Scheduling { preferred_batch_sizes: vec![4], ..together() };

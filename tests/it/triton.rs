@@ -44,7 +44,7 @@ fn triton(store: &Path, models: &[&str]) -> Settings {
     settings.triton = Triton { told: true, http, metrics, max_body_size: 1_000_000 };
     let source = |name: &&str| ModelSource { path: store.join(name), ..ModelSource::default() };
     settings.models = models.iter().map(source).collect();
-    settings.store.dir = store.to_owned();
+    store.clone_into(&mut settings.store.dir);
     settings
 }
 
@@ -148,6 +148,7 @@ fn what_cannot_be_served_is_unavailable_with_the_reason_and_the_others_serve() {
         assert!((400..=503).contains(&refused.status), "{name}: {}", refused.status);
         assert!(refused.text().contains(words), "{name}: {}", refused.text());
     }
+    assert_eq!(index(&server, "sequences@handler"), [], "no model of a repository has a handler");
     let ready = get(&server.triton("/v2/health/ready"));
     assert_eq!(ready.status, 503, "{}", ready.text());
 }
@@ -385,4 +386,26 @@ fn tensors_are_reshaped_on_their_way() {
     let answer = ask(&server, "m", &[[1.0, 2.0], [3.0, 4.0]]);
     assert_eq!(numbers(&answer), [2.0, 4.0, 6.0, 8.0]);
     assert_eq!(answer.json()["outputs"][0]["shape"], json!([2, 2]));
+}
+
+#[test]
+fn a_snapshot_brings_a_model_back_once_whatever_its_versions() {
+    let store = Store::new();
+    let config = format!("{DECLARED}version_policy {{ all {{ }} }}\n");
+    model(store.path(), "m", &config, &[("1", "times 2"), ("2", "times 3")]);
+    let folder = store.path().join("logs");
+    let mut settings = triton(store.path(), &["m"]);
+    settings.snapshots = Some(folder.clone());
+    let (server, _control) = TestServer::fake_with(settings.clone(), &[]);
+    drop(server);
+    let newest = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let text = fs::read_to_string(newest).unwrap();
+    assert_eq!(text.matches(r#""marName"\:"m""#).count(), 2, "{text}");
+
+    // As the next start reads it: an entry a version, each of the same folder.
+    let restored = ModelSource { name: Some("m".into()), ..settings.models[0].clone() };
+    settings.models = vec![restored.clone(), restored];
+    let (server, _control) = TestServer::fake_with(settings, &[]);
+    assert_eq!(index(&server, "m").len(), 2);
+    assert_eq!(numbers(&ask(&server, "m", &[[1.0, 2.0]])), [3.0, 6.0]);
 }

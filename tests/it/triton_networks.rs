@@ -67,6 +67,7 @@ fn torchscript_is_served_by_places() {
 #[test]
 fn onnx_is_served_with_and_without_a_configuration() {
     let server = serve(Arc::new(mar_runtime::Onnx::start()), &["classifier", "simple"]);
+    assert_eq!(get(&server.triton("/v2/models/simple")).json()["platform"], "onnxruntime_onnx");
     let config = get(&server.triton("/v2/models/simple/config")).json();
     assert_eq!(config["platform"], "onnxruntime_onnx");
     assert_eq!(config["max_batch_size"], 4);

@@ -68,7 +68,7 @@ pub(crate) struct Machine {
 }
 
 /// No time is longer, so that each can be added to an instant: 136 years.
-const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+pub(crate) const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 /// TorchServe's wait for a batch to fill where nothing is said.
 const BATCH_DELAY: Duration = Duration::from_millis(100);
 /// TorchServe's `maxRetryTimeoutInSec` where nothing is said.

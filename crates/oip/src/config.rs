@@ -195,6 +195,7 @@ fn int(number: usize) -> i32 {
 fn backend(runtime: &str) -> &str {
     match runtime {
         "libtorch" => "pytorch",
+        "ONNX Runtime" => "onnxruntime",
         other => other,
     }
 }

@@ -193,7 +193,7 @@ pub(crate) fn side(side: Side) -> i64 {
 pub(crate) fn platform(runtime: &str) -> &str {
     match runtime {
         "libtorch" => "pytorch_libtorch",
-        "onnxruntime" => "onnxruntime_onnx",
+        "ONNX Runtime" => "onnxruntime_onnx",
         other => other,
     }
 }

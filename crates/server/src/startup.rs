@@ -48,16 +48,12 @@ pub(crate) fn load(engine: &Engine, settings: &Settings, repositories: &Reposito
 
 /// Whether a version serves, which the log is told.
 fn serves(version: &ModelVersion) -> bool {
-    match version.state() {
-        VersionState::Failed(reason) => {
-            log::error!("model {} did not load: {reason}", version.name());
-            false
-        }
-        _ => {
-            log::info!("model {} {} is ready", version.name(), version.version());
-            true
-        }
+    if let VersionState::Failed(reason) = version.state() {
+        log::error!("model {} did not load: {reason}", version.name());
+        return false;
     }
+    log::info!("model {} {} is ready", version.name(), version.version());
+    true
 }
 
 fn archive(engine: &Engine, source: &ModelSource, store: &ModelStore) -> Result<Arc<ModelVersion>> {

@@ -12,7 +12,7 @@ use crate::config::{EngineConfig, Overrides};
 use crate::engine::LoadRequest;
 use crate::infer::Interface;
 use crate::network::{Instances, Network};
-use crate::plan::{Layers, Machine, Plan};
+use crate::plan::{LONGEST, Layers, Machine, Plan};
 use crate::samples::{KnownAnswers, VerifySamples};
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::Weights;
@@ -163,7 +163,7 @@ impl Network {
         }
         let scheduling = &self.scheduling;
         plan.batch_size = self.max_batch_size.max(1);
-        plan.max_batch_delay = scheduling.max_delay;
+        plan.max_batch_delay = scheduling.max_delay.min(LONGEST);
         plan.preferred_batch_sizes.clone_from(&scheduling.preferred_batch_sizes);
         let bounds: Option<Vec<usize>> = (1..=scheduling.priority_levels.max(1))
             .map(|level| scheduling.policies.get(&level).unwrap_or(&scheduling.policy).max_size)

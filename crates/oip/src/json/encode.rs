@@ -109,7 +109,9 @@ fn write(out: &mut Vec<u8>, output: &OutputTensor, binary: bool) -> Result<Optio
     if let Some(bytes) = &behind {
         beside.insert("binary_data_size".to_owned(), Parameter::UInt(bytes.len() as u64));
     }
-    if !beside.is_empty() {
+    // Triton says nothing beside what it has put into shared memory, and its client in C++ takes any parameter
+    // for the size of bytes that follow.
+    if !beside.is_empty() && !in_shared_memory {
         out.push(b',');
         parameters(out, &beside);
     }

@@ -93,8 +93,12 @@ impl Repositories {
             at_startup: true,
             ..LoadRequest::default()
         };
-        let failed =
-            |version: &str, error: &Error| engine.load_failed(&request, (name, version), error);
+        let failed = |version: &str, error: &Error| {
+            // Whoever looks at it sees that it is no archive.
+            let network = Network { version: version.to_owned(), ..Network::default() };
+            let request = LoadRequest { network: Some(Arc::new(network)), ..request.clone() };
+            engine.load_failed(&request, (name, version), error)
+        };
         let model = self
             .place(&own)
             .and_then(|_| Model::read(folder, None, &|file| engine.look_into(file)));

@@ -28,6 +28,10 @@ use crate::settings::GrpcService;
 /// How a client says for how long it waits.
 const TIMEOUT: &str = "grpc-timeout";
 
+/// How a message is compressed, and how a client says what it takes.
+const ENCODING: &str = "grpc-encoding";
+const ACCEPTED: &str = "grpc-accept-encoding";
+
 /// How much earlier than the library below, which would answer `CANCELLED`, a deadline is found to have passed.
 const AHEAD: Duration = Duration::from_millis(2);
 
@@ -101,6 +105,7 @@ where
         let last = self.front.longest.map(|longest| arrival.at + longest);
         let mut end = Box::pin(end(deadline, last, self.front.closing.clone()));
         request.extensions_mut().insert(call);
+        compressed_alike(request.headers_mut());
         let work = self.inner.call(request);
         Box::pin(async move {
             let response = tokio::select! {
@@ -155,6 +160,15 @@ pub(super) fn mended(status: Status) -> Status {
         return Status::resource_exhausted(message);
     }
     status
+}
+
+/// Lets an answer be compressed as its request is, and not where that is not: clients say that they take what
+/// is compressed whether they want it or not.
+fn compressed_alike(headers: &mut HeaderMap) {
+    headers.remove(ACCEPTED);
+    if let Some(encoding) = headers.get(ENCODING).cloned() {
+        headers.insert(ACCEPTED, encoding);
+    }
 }
 
 /// What a client says of how long it waits; nothing where that is malformed, as elsewhere in gRPC.
@@ -234,7 +248,7 @@ impl http_body::Body for Answer {
                 status.add_header(&mut trailers)?;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            other => other,
+            ended @ Poll::Ready(_) => ended,
         }
     }
 
@@ -281,6 +295,8 @@ impl Drop for Record {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
+
     use super::*;
 
     #[test]
@@ -290,12 +306,13 @@ mod tests {
             headers.insert(TIMEOUT, http::HeaderValue::from_static(text));
             timeout(&headers)
         };
-        assert_eq!(read("1H"), Some(Duration::from_hours(1) - AHEAD));
-        assert_eq!(read("2M"), Some(Duration::from_mins(2) - AHEAD));
-        assert_eq!(read("3S"), Some(Duration::from_secs(3) - AHEAD));
+        let ahead = |time: Duration| Some(time.saturating_sub(AHEAD));
+        assert_eq!(read("1H"), ahead(Duration::from_hours(1)));
+        assert_eq!(read("2M"), ahead(Duration::from_mins(2)));
+        assert_eq!(read("3S"), ahead(Duration::from_secs(3)));
         assert_eq!(read("40m"), Some(Duration::from_millis(38)));
         assert_eq!(read("5000u"), Some(Duration::from_millis(3)));
-        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999) - AHEAD));
+        assert_eq!(read("99999999n"), ahead(Duration::from_nanos(99_999_999)));
         assert_eq!(read("0m"), Some(Duration::ZERO));
         for malformed in ["", "1", "S", "1s", "-1S", "+1S", "1.5S", "999999999S"] {
             assert!(read(malformed).is_none_or(|time| time.is_zero()), "{malformed}");
@@ -350,7 +367,12 @@ mod tests {
     }
 
     /// The status that a call of [`Slow`] ends with.
-    async fn ended(slow: Slow, timeout: &'static str, closing: &watch::Sender<bool>) -> Status {
+    async fn ended(
+        slow: Slow,
+        timeout: &'static str,
+        longest: Option<Duration>,
+        closing: &watch::Sender<bool>,
+    ) -> Status {
         let folder = tempfile::tempdir().unwrap();
         let access = crate::settings::Access::default();
         let keyring = Keyring::new(&access, folder.path(), jiff::Timestamp::UNIX_EPOCH).unwrap();
@@ -358,7 +380,7 @@ mod tests {
             keyring: Arc::new(keyring),
             metrics: Metrics::new(&crate::settings::Measuring::default()).unwrap(),
             services: [GrpcService::OpenInference].into(),
-            longest: None,
+            longest,
             closing: closing.subscribe(),
         };
         let request = Request::builder().uri("/inference.GRPCInferenceService/ModelInfer");
@@ -376,8 +398,18 @@ mod tests {
     async fn a_deadline_ends_a_call_before_and_within_its_answer() {
         let (closing, _kept) = watch::channel(false);
         for answers in [false, true] {
-            let status = ended(Slow { answers }, "10m", &closing).await;
+            let status = ended(Slow { answers }, "10m", None, &closing).await;
             assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connections_life_ends_its_calls() {
+        let (closing, _kept) = watch::channel(false);
+        for answers in [false, true] {
+            let status = ended(Slow { answers }, "1H", Some(Duration::ZERO), &closing).await;
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            assert!(status.message().contains("max_connection_age"), "{status:?}");
         }
     }
 
@@ -385,7 +417,7 @@ mod tests {
     async fn the_servers_end_ends_what_still_goes_on() {
         let (closing, _kept) = watch::channel(true);
         for answers in [false, true] {
-            let status = ended(Slow { answers }, "1H", &closing).await;
+            let status = ended(Slow { answers }, "1H", None, &closing).await;
             assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         }
     }

@@ -30,7 +30,7 @@ const KEEPALIVE: Duration = Duration::from_mins(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long clients have to close connections over which nothing goes any more.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An address that is being answered.
 #[derive(Debug)]

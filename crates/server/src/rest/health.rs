@@ -54,6 +54,11 @@ pub(super) fn live() -> HttpResponse {
     json::response(StatusCode::OK, &Health { status: "live" })
 }
 
+/// The same in KServe's words, whose clients ask at the root.
+pub(super) fn alive() -> HttpResponse {
+    json::response(StatusCode::OK, &Health { status: "alive" })
+}
+
 #[derive(Debug, Serialize)]
 struct Ready {
     status: &'static str,

@@ -142,6 +142,7 @@ async fn dispatch(
     let options = request.method() == Method::OPTIONS;
     match Route::of(&path) {
         Some(Route::Root) if options => openapi::inference(),
+        Some(Route::Root) if request.method() == Method::GET => health::alive(),
         Some(Route::Root) => error::method_not_allowed(request).await,
         Some(Route::ApiDescription) => openapi::inference(),
         Some(Route::Ping) => health::ping(&shared.engine),

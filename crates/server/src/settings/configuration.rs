@@ -142,6 +142,26 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_of_grpc_reach_its_addresses() {
+        let s = settings(
+            "grpc_inference_address=::1\ngrpc_inference_port=1\ngrpc_management_address=localhost\n\
+             grpc_management_port=2\ngrpc_inference_max_connection_age_ms=3000\n\
+             grpc_inference_max_connection_age_grace_ms=0\n\
+             grpc_management_max_connection_age_ms=9223372036854775807\n",
+        )
+        .unwrap();
+        let [inference, management] = &s.grpc[..] else { panic!("{:?}", s.grpc) };
+        assert_eq!(shown(&inference.endpoint), "http://[::1]:1");
+        assert!(shown(&management.endpoint).ends_with(":2"));
+        assert_eq!(inference.max_connection_age, Some(Duration::from_secs(3)));
+        assert_eq!(inference.max_connection_age_grace, Some(Duration::ZERO));
+        assert_eq!(management.max_connection_age, None, "longer than any process lives");
+        assert_eq!(settings("enable_grpc=false").unwrap().grpc, []);
+        assert!(failure("grpc_inference_address=0.0.0.0").contains("grpc_inference_port"));
+        assert!(failure("enable_grpc_ssl=true").contains("https needs private_key_file"));
+    }
+
+    #[test]
     fn every_used_key_reaches_the_settings() {
         let s = settings(
             "inference_address=http://127.0.0.1:1\nmanagement_address=unix:/m.sock\n\
@@ -257,17 +277,17 @@ mod tests {
                 places.into_iter().map(|place| place.map_or("-".into(), shown)).collect();
             (shown.join(" "), s.triton.told, s.strict, s.triton.max_body_size)
         };
-        const LARGE: usize = 64 << 20;
-        assert_eq!(of(""), ("- - -".into(), false, false, LARGE));
+        let large = 64 << 20;
+        assert_eq!(of(""), ("- - -".into(), false, false, large));
         let usual = "http://127.0.0.1:8000 http://127.0.0.1:8001 http://127.0.0.1:8002";
-        assert_eq!(of("triton=true\n"), (usual.into(), true, true, LARGE));
+        assert_eq!(of("triton=true\n"), (usual.into(), true, true, large));
         assert_eq!(
             of("triton=true\nstrict=false\nmax_request_size=9\n"),
             (usual.into(), true, false, 9)
         );
         let own = "triton_http_address=127.0.0.1:1\ntriton_grpc_address=http://127.0.0.1\n";
         let places = "http://127.0.0.1:1 http://127.0.0.1:8001 -";
-        assert_eq!(of(own), (places.into(), true, false, LARGE));
+        assert_eq!(of(own), (places.into(), true, false, large));
         let off = "triton=true\ntriton_metrics_address=off\ntriton_grpc_address=OFF\n";
         assert_eq!(of(off).0, "http://127.0.0.1:8000 - -");
         for key in ["triton_http_address", "triton_grpc_address"] {

@@ -137,22 +137,31 @@ impl GrpcInferenceService for Protocol {
         let (metadata, _, requests) = request.into_parts();
         let strict = metadata.get(STRICT).is_some_and(|value| value == "true");
         let (shared, metadata) = (self.shared.clone(), Arc::new(metadata));
-        let answers = ordered::answers(requests, move |message: ModelInferRequest| {
-            let (shared, metadata, call) = (shared.clone(), Arc::clone(&metadata), call.clone());
-            async move {
-                let admission = shared.engine.admit().map_err(|error| error::oip(&error))?;
-                call.is_for(&message.model_name);
-                let asked = infer::identity(&message);
-                match infer::answered(&shared, &admission, (&call.id, &metadata), message).await {
-                    Ok(response) => Ok(infer::in_stream(response)),
-                    Err(status) if strict => Err(status),
-                    Err(status) => Ok(ModelStreamInferResponse {
-                        error_message: status.message().to_owned(),
-                        infer_response: Some(asked),
-                    }),
+        let answers =
+            ordered::answers(requests, move |message: ModelInferRequest| {
+                let (shared, metadata, call) =
+                    (shared.clone(), Arc::clone(&metadata), call.clone());
+                async move {
+                    let admission = match shared.engine.admit() {
+                        Ok(admission) => admission,
+                        Err(error) => return (Err(error::oip(&error)), None),
+                    };
+                    call.is_for(&message.model_name);
+                    let asked = infer::identity(&message);
+                    let answer =
+                        match infer::answered(&shared, &admission, (&call.id, &metadata), message)
+                            .await
+                        {
+                            Ok(response) => Ok(infer::in_stream(response)),
+                            Err(status) if strict => Err(status),
+                            Err(status) => Ok(ModelStreamInferResponse {
+                                error_message: status.message().to_owned(),
+                                infer_response: Some(asked),
+                            }),
+                        };
+                    (answer, Some(admission))
                 }
-            }
-        });
+            });
         Ok(Response::new(answers))
     }
 

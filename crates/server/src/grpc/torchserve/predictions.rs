@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{BoxStream, StreamExt, once};
-use mar_engine::{Error, ErrorCode, Part, Request as Asked};
+use mar_engine::{Admission, Error, ErrorCode, Part, Request as Asked};
 use mar_proto::google::rpc::{ErrorInfo, Status as ItemStatus};
 use mar_proto::torchserve::inference::inference_ap_is_service_server::{
     InferenceApIsService, InferenceApIsServiceServer,
@@ -58,7 +58,8 @@ impl InferenceApIsService for Predictions {
     ) -> Result<Response<PredictionResponse>, Status> {
         let call = Call::of(&request)?;
         let (metadata, _, message) = request.into_parts();
-        self.predicted(&call, &metadata, message).await.map(Response::new)
+        let admission = self.admitted()?;
+        self.predicted(&admission, (&call, &metadata), message).await.map(Response::new)
     }
 
     type StreamPredictionsStream = Responses;
@@ -70,7 +71,8 @@ impl InferenceApIsService for Predictions {
     ) -> Result<Response<Responses>, Status> {
         let call = Call::of(&request)?;
         let (metadata, _, message) = request.into_parts();
-        let response = self.predicted(&call, &metadata, message).await?;
+        let admission = self.admitted()?;
+        let response = self.predicted(&admission, (&call, &metadata), message).await?;
         Ok(Response::new(once(async { Ok(response) }).boxed()))
     }
 
@@ -88,16 +90,17 @@ impl InferenceApIsService for Predictions {
             let (predictions, metadata) = (predictions.clone(), Arc::clone(&metadata));
             let call = call.clone();
             async move {
-                if predictions.shared.engine.is_draining() {
-                    return Err(going_down());
-                }
+                let admission = match predictions.admitted() {
+                    Ok(admission) => admission,
+                    Err(status) => return (Err(status), None),
+                };
                 let sequence_id = message.sequence_id.clone();
-                let answered = predictions.predicted(&call, &metadata, message).await;
+                let answered = predictions.predicted(&admission, (&call, &metadata), message).await;
                 let response = answered.unwrap_or_else(|status| PredictionResponse {
                     status: Some(in_item(&status)),
                     ..PredictionResponse::default()
                 });
-                Ok(PredictionResponse { sequence_id, ..response })
+                (Ok(PredictionResponse { sequence_id, ..response }), Some(admission))
             }
         });
         Ok(Response::new(answers))
@@ -105,15 +108,18 @@ impl InferenceApIsService for Predictions {
 }
 
 impl Predictions {
+    fn admitted(&self) -> Result<Admission, Status> {
+        self.shared.engine.admit().map_err(|_| going_down())
+    }
+
     async fn predicted(
         &self,
-        call: &Call,
-        metadata: &MetadataMap,
+        admission: &Admission,
+        (call, metadata): (&Call, &MetadataMap),
         message: PredictionsRequest,
     ) -> Result<PredictionResponse, Status> {
         let PredictionsRequest { model_name, model_version, input, sequence_id } = message;
         let Shared { engine, settings, .. } = &self.shared;
-        let admission = engine.admit().map_err(|_| going_down())?;
         call.is_for(&model_name);
         if model_name.is_empty() {
             let message = "Parameter model_name is required.";
@@ -135,7 +141,7 @@ impl Predictions {
             ..Asked::default()
         };
         let version = Some(model_version.as_str()).filter(|version| !version.is_empty());
-        let answered = engine.predict(&admission, &model_name, version, asked).await;
+        let answered = engine.predict(admission, &model_name, version, asked).await;
         let response =
             answered.map_err(|failure| self.failed(&failure, &model_name, call))?.response;
         if let Some(code) = error::of_http(response.status) {
@@ -173,7 +179,7 @@ fn in_item(status: &Status) -> ItemStatus {
         message: message.to_owned(),
         details: vec![Any {
             type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
-            value: reason.encode_to_vec().into(),
+            value: reason.encode_to_vec(),
         }],
     }
 }

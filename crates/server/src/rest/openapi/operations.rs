@@ -113,6 +113,10 @@ const MODEL_READY: Operation = Operation {
 pub(super) const INFERENCE: &[Operation] = &[
     ROOT,
     Operation {
+        answers: &[Answer(200, "the process answers", Content::Json("Status"))],
+        ..get("/", "alive", "whether the server lives, as KServe asks")
+    },
+    Operation {
         answers: &[
             Answer(200, "every model serves or loads", Content::Json("Status")),
             Answer(500, "a model does not serve", Content::Json("Status")),

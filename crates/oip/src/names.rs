@@ -34,6 +34,14 @@ impl Service {
     /// # Errors
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Named> {
+        self.look_up(name, version).map_err(|error| {
+            // Triton's clients look for these words, and its own examples do.
+            let message = format!("Request for unknown model: {}", error.message());
+            Error::new(error.code(), message).caused_by(error)
+        })
+    }
+
+    fn look_up(&self, name: &str, version: Option<&str>) -> Result<Named> {
         if name.len().max(version.map_or(0, str::len)) > LONGEST {
             let message = format!("no model {}: the name is too long", Quoted(name));
             return Err(Error::new(ErrorCode::ModelNotFound, message));

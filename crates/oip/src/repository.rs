@@ -121,17 +121,21 @@ impl Service {
         let configuration = load_parameters(parameters)?;
         let (name, _) = self.split(name);
         let Some(repository) = self.repository(name) else {
-            let message = format!("no model \"{name}\" in the model store to load");
+            let message =
+                format!("failed to load \"{name}\": there is no such model in the model store");
             return Err(Error::new(ErrorCode::ModelNotFound, message));
         };
         let (engine, asked) = (Arc::clone(self.engine()), name.to_owned());
         let loaded = blocking(move || repository.load(&engine, &asked, configuration.as_deref()));
         loaded.await?.map_err(|error| match error.code() {
-            ErrorCode::ModelNotFound | ErrorCode::InvalidInput | ErrorCode::Unsupported => error,
             ErrorCode::Unavailable if self.engine().is_draining() => error,
-            _ => {
+            code => {
+                let told =
+                    [ErrorCode::ModelNotFound, ErrorCode::InvalidInput, ErrorCode::Unsupported];
+                let code = if told.contains(&code) { code } else { ErrorCode::InvalidModel };
+                // Triton's clients look for the first words.
                 let message = format!("failed to load \"{name}\": {}", error.message());
-                Error::invalid_model(message).caused_by(error)
+                Error::new(code, message).caused_by(error)
             }
         })
     }

@@ -48,8 +48,9 @@ pub(crate) fn read(asked: &CommandLine, around: &Surroundings) -> Result<Configu
         ));
     }
     let api_key = around.variable(API_KEY);
+    let remembers = !asked.no_snapshots && !draft.triton.enabled;
     let mut settings = draft.finish(api_key)?;
-    settings.snapshots = (!asked.no_snapshots).then(|| around.snapshots());
+    settings.snapshots = remembers.then(|| around.snapshots());
     settings.effective = effective(&layers);
     let rows = rows(&layers, &settings, api_key.is_some());
     Ok(Configuration { settings, warnings: layers.warnings, rows })
@@ -303,6 +304,8 @@ mod tests {
             std::fs::create_dir_all(folder.path().join("store/m/1")).unwrap();
             let settings = read(&CommandLine::default(), &around).unwrap().settings;
             let explicit = settings.explicit_control();
+            // The next start serves what the repository holds then, not what this one served.
+            assert_eq!(settings.snapshots.is_none(), lines.contains("triton=true"));
             (settings.models.len(), explicit)
         };
         assert_eq!(loaded(""), (0, false));

@@ -494,6 +494,7 @@ fn the_log_is_raised_and_lowered_while_the_server_runs() {
         .arg(temp.path())
         .args(["--inference-address", free, "--management-address", free])
         .args(["--metrics-address", free])
+        .args(["--grpc-inference-port", "0", "--grpc-management-port", "0"])
         .env("TMPDIR", temp.path())
         .env("LOG_LOCATION", temp.path())
         .env_remove("RUST_LOG")

@@ -102,6 +102,7 @@ fn a_repository_is_served_as_it_lies() {
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("max_batch_size"), "{}", refused.text());
 
+    assert_eq!(get(&server.triton("/v2")).json()["name"], "triton", "as clients of it expect");
     let told = get(&server.triton("/v2/models/m")).json();
     assert_eq!(told["versions"], json!(["2", "10"]));
     assert_eq!(told["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [-1, 2] }]));

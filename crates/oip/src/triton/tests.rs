@@ -368,6 +368,24 @@ fn inputs_come_in_the_networks_order() {
 }
 
 #[test]
+fn a_version_that_is_cut_off_takes_no_other_with_it() {
+    let f32s = |name: &str| spec(name, DType::F32, &[-1, 2]);
+    let whole = file(&[f32s("x")], &[f32s("y")]);
+    let repository = Repository::empty()
+        .file("1/model.onnx", "")
+        .file("2/model.onnx", "")
+        .file("config.pbtxt", "version_policy: { all { } }");
+    let look = |path: &Path| {
+        let cut_off = path.ends_with("2/model.onnx");
+        Ok(if cut_off { NetworkFile::default() } else { whole.clone() })
+    };
+    let model = Model::read(&repository.model(), None, &look).unwrap();
+    let first = model.versions[0].1.as_ref().unwrap();
+    assert_eq!(names(first.signature.inputs.as_ref()), ["x"]);
+    assert_eq!(model.versions.len(), 2, "the other says why when it is opened");
+}
+
+#[test]
 fn what_contradicts_the_file_is_refused() {
     for (shape, dtype, words) in [
         (&[-1, 4][..], DType::F64, "data_type of input \"x\" is not the model's, TYPE_FP64"),

@@ -102,6 +102,7 @@ fn a_repository_is_served_as_it_lies() {
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("max_batch_size"), "{}", refused.text());
 
+    assert_eq!(get(&server.triton("/v2")).json()["name"], "triton", "as clients of it expect");
     let told = get(&server.triton("/v2/models/m")).json();
     assert_eq!(told["versions"], json!(["2", "10"]));
     assert_eq!(told["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [-1, 2] }]));
@@ -298,6 +299,29 @@ fn clients_load_unload_and_load_anew_where_they_may() {
     assert!(!left.is_empty() && left.iter().all(unloaded), "{left:?}");
     assert_eq!(loads(&server, name, &json!({})).status, 200);
     assert_eq!(numbers(&ask(&server, name, &one)), [4.0, 8.0]);
+}
+
+#[test]
+fn who_unloads_a_model_that_is_being_loaded_finds_it_unloaded() {
+    let store = Store::new();
+    model(store.path(), "m", DECLARED, &[("1", "hangs on load")]);
+    let (server, control) = explicit(&store, &[]);
+    let state = || index(&server, "m").into_iter().map(|(_, state, _)| state).collect::<Vec<_>>();
+    assert_eq!(state(), [""]);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| loads(&server, "m", &json!({})).status);
+        control.entered.recv().unwrap();
+        let unload = server.triton("/v2/repository/models/m/unload");
+        let unload = scope.spawn(move || post(&unload, b"").status);
+        for _ in 0..50 {
+            assert_eq!(state(), ["LOADING"]);
+        }
+        assert!(!unload.is_finished(), "it waits for the load");
+        control.release_all();
+        assert_eq!((load.join().unwrap(), unload.join().unwrap()), (200, 200));
+    });
+    assert_eq!(ask(&server, "m", &[[1.0, 2.0]]).status, 404);
+    assert!(!state().contains(&"READY".to_owned()));
 }
 
 #[test]

@@ -103,6 +103,12 @@ pub(super) fn ordered<'a>(
     source: &Source,
 ) -> Result<Vec<Place<'a>>> {
     let key = which.key();
+    let again = |(index, it): &(usize, &Declared<'_>)| {
+        declared.iter().take(*index).any(|before| before.name == it.name)
+    };
+    if let Some((_, twice)) = declared.iter().enumerate().find(again) {
+        return Err(source.refuse(key, &format!("\"{}\" is declared twice", twice.name)));
+    }
     let places = |order: Vec<Declared<'a>>| order.into_iter().map(Place::Declared).collect();
     let Some(file) = of_file else { return Ok(places(numbered(declared))) };
     let in_file = |name: &str| file.iter().position(|spec| spec.name == name);

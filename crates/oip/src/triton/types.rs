@@ -50,7 +50,7 @@ pub(super) fn dtype(data_type: i32) -> Option<DType> {
 }
 
 /// How a configuration names a type.
-pub(super) fn data_type(dtype: DType) -> DataType {
+pub(crate) fn data_type(dtype: DType) -> DataType {
     match dtype {
         DType::Bool => DataType::TypeBool,
         DType::U8 => DataType::TypeUint8,

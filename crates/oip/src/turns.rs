@@ -27,7 +27,7 @@ pub(crate) struct Turn {
 
 impl Turns {
     /// Waits until everybody who came before is done with the model.
-    pub async fn wait(&self, name: &str, loads: bool) -> Turn {
+    pub(crate) async fn wait(&self, name: &str, loads: bool) -> Turn {
         let line = {
             let mut lines = self.0.lock();
             lines.retain(|_, line| line.strong_count() > 0);
@@ -44,7 +44,7 @@ impl Turns {
     }
 
     /// Whether the model is being loaded.
-    pub fn loads(&self, name: &str) -> bool {
+    pub(crate) fn loads(&self, name: &str) -> bool {
         let line = self.0.lock().get(name).and_then(Weak::upgrade);
         line.is_some_and(|line| line.loads.load(Ordering::Acquire))
     }

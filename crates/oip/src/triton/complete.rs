@@ -34,10 +34,8 @@ pub(super) fn from_file(
     let name = config.default_model_filename.clone();
     let onnx = config.platform == Format::Onnx.names()[0];
     let known = |which, specs| {
-        known(specs).ok_or_else(|| match onnx {
-            true => cut_off(which, &name),
-            false => undeclared(which, source),
-        })
+        known(specs)
+            .ok_or_else(|| if onnx { cut_off(which, &name) } else { undeclared(which, source) })
     };
     let file = (
         known(Which::Input, file.signature.inputs.as_deref()),

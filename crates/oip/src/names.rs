@@ -34,10 +34,12 @@ impl Service {
     /// # Errors
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Named> {
-        self.look_up(name, version).map_err(|error| {
-            // Triton's clients look for these words, and its own examples do.
-            let message = format!("Request for unknown model: {}", error.message());
-            Error::new(error.code(), message).caused_by(error)
+        self.look_up(name, version).map_err(|error| match error.code() {
+            // Triton's words, which scripts look for, before what is to be done about it.
+            ErrorCode::ModelNotFound | ErrorCode::VersionNotFound => {
+                Error::new(error.code(), format!("Request for unknown model: {}", error.message()))
+            }
+            _ => error,
         })
     }
 

@@ -243,6 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_shared_where_every_client_is_on_this_machine_or_that_is_said() {
+        let shares = |text: &str| settings(text).unwrap().shared_memory;
+        assert!(shares(""));
+        assert!(!shares("allow_shared_memory=false\n"));
+        for key in ["inference_address", "triton_http_address", "grpc_inference_address"] {
+            let host = if key.starts_with("grpc") { "0.0.0.0" } else { "http://0.0.0.0:1" };
+            let open = format!("{key}={host}\ndisable_token_authorization=true\n");
+            assert!(!shares(&open), "{open}");
+            assert!(shares(&format!("{open}allow_shared_memory=true\n")), "{open}");
+        }
+        assert!(shares("metrics_address=http://0.0.0.0:1\n"));
+    }
+
+    #[test]
     fn the_key_comes_from_the_variable_before_the_file_and_is_never_shown() {
         let (folder, mut around) = place("api_key_file=$$KEYS$$/key\n");
         around.variables.insert("KEYS".into(), folder.path().display().to_string());

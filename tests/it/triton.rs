@@ -325,6 +325,19 @@ fn who_unloads_a_model_that_is_being_loaded_finds_it_unloaded() {
 }
 
 #[test]
+fn a_model_that_was_unloaded_and_does_not_load_any_more_says_why() {
+    let store = Store::new();
+    model(store.path(), "m", DECLARED, &[("1", "times 2")]);
+    let (server, _control) = explicit(&store, &["m"]);
+    assert_eq!(post(&server.triton("/v2/repository/models/m/unload"), b"").status, 200);
+    fs::write(store.path().join("m/config.pbtxt"), "no_such_key: 1\n").unwrap();
+    assert_eq!(loads(&server, "m", &json!({})).status, 400);
+    let [(_, state, reason)] = &index(&server, "m")[..] else { panic!("one line") };
+    assert_eq!(state, "UNAVAILABLE");
+    assert!(reason.contains("no_such_key"), "{reason}");
+}
+
+#[test]
 fn nobody_loads_models_where_the_start_alone_does() {
     let store = Store::new();
     model(store.path(), "m", DECLARED, &[("1", "times 2")]);

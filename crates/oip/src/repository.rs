@@ -142,7 +142,12 @@ impl Service {
             let _turn = turn;
             repository.load(&engine, &asked, configuration.as_deref())
         });
-        loaded.await?.map_err(|error| match error.code() {
+        let loaded = loaded.await?;
+        if loaded.is_err() && self.engine().model(name).is_err() {
+            // Not because somebody unloaded it, as before, is it not there now.
+            self.unloaded.lock().retain(|(gone, _), _| gone != name);
+        }
+        loaded.map_err(|error| match error.code() {
             ErrorCode::Unavailable if self.engine().is_draining() => error,
             code => {
                 let told =

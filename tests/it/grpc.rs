@@ -11,7 +11,7 @@ use mar_proto::inference::{
     ServerMetadataRequest, ServerReadyRequest, TraceSettingRequest, log_settings_request,
     trace_setting_request,
 };
-use mar_server::{Address, Endpoint, GrpcService, GrpcSite};
+use mar_server::{Address, Endpoint, GrpcService, GrpcSite, Settings};
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
 
@@ -167,7 +167,7 @@ fn what_is_malformed_is_refused_with_the_field_and_harms_nobody() {
         (with(&|r| r.model_version = "9".into()), Code::NotFound, "9"),
         (with(&|r| r.inputs[0].datatype = "FP99".into()), Code::InvalidArgument, "FP99"),
         (with(&|r| r.inputs[0].datatype = String::new()), Code::InvalidArgument, "datatype"),
-        (with(&|r| r.inputs[0].shape = vec![1, -1]), Code::InvalidArgument, "negative side"),
+        (with(&|r| r.inputs[0].shape = vec![1, -1]), Code::InvalidArgument, "the side -1"),
         (with(&|r| r.inputs[0].shape = vec![1, 3]), Code::InvalidArgument, "x"),
         (with(&|r| r.inputs[0].shape = vec![i64::MAX, 8]), Code::InvalidArgument, "x"),
         (with(&|r| r.inputs[0].contents = None), Code::InvalidArgument, "has no contents"),
@@ -380,6 +380,24 @@ fn what_is_too_large_is_exhausted_in_either_direction() {
     let (_, message) = asked(30_000).unwrap_err();
     assert!(message.contains("max_response_size"), "{message}");
     assert_eq!(asked(10_000).unwrap().raw_output_contents[0].len(), 10_000);
+}
+
+#[test]
+fn a_message_has_no_more_fields_than_any_request_means() {
+    let store = Store::new();
+    let settings = Settings { max_request_size: 1 << 20, ..settings() };
+    let (server, _) = TestServer::fake_with(settings, &[&store.fake("double", "1.0", "times 2")]);
+    let client = Client::of(server.grpc_inference());
+    let of = |count| ModelInferRequest {
+        model_name: "double".into(),
+        inputs: vec![InferInputTensor::default(); count],
+        ..Default::default()
+    };
+    let (code, message) = client.ask(client.oip().model_infer(of(70_000))).unwrap_err();
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(message.contains("more than 65536 fields"), "{message}");
+    let (_, message) = client.ask(client.oip().model_infer(of(60_000))).unwrap_err();
+    assert!(message.contains("no datatype"), "{message}");
 }
 
 #[test]

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use mar_proto::inference::infer_parameter::ParameterChoice;
 use mar_proto::inference::model_infer_request::InferInputTensor;
 use mar_proto::inference::{
-    InferTensorContents, ModelInferRequest, ModelStreamInferResponse, ServerLiveRequest,
+    InferParameter, InferTensorContents, ModelInferRequest, ModelStreamInferResponse,
+    ServerLiveRequest,
 };
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
@@ -103,6 +105,34 @@ fn answers_come_in_order_and_a_failure_ends_nothing() {
             9 => assert!(value.unwrap_err().contains("FP99")),
             _ => assert_eq!(value, Ok(2.0 * f32::from(n))),
         }
+    }
+}
+
+#[test]
+fn a_mistake_of_any_length_has_a_short_answer() {
+    let (_store, _server, _control, client) = serve();
+    let long = "x".repeat(1 << 16);
+    let mut requests = vec![ask("double", "1", 1.0); 5];
+    requests[0].id.clone_from(&long);
+    requests[0].inputs[0].shape = vec![-1];
+    requests[1].inputs[0].shape = vec![0; 1 << 16];
+    requests[1].inputs[0].shape.push(-1);
+    requests[2].inputs[0].datatype.clone_from(&long);
+    requests[3].inputs[0].name.clone_from(&long);
+    requests[3].inputs[0].shape = vec![-1];
+    requests[4].parameters.insert(long, InferParameter::default());
+    let words = ["the side -1", "the side -1", "no datatype", "the side -1", "no value"];
+    let sizes: Vec<usize> = requests.iter().map(Message::encoded_len).collect();
+    let mut oip = client.oip();
+    let answers = oip.model_stream_infer(tokio_stream::iter(requests));
+    let (answers, status) = client.wait(all(client.wait(answers).unwrap().into_inner()));
+    assert!(status.is_none(), "{status:?}");
+    assert_eq!(answers.len(), 5);
+    for ((answer, size), words) in answers.iter().zip(sizes).zip(words) {
+        let (_, value) = told(answer);
+        let error = value.unwrap_err();
+        assert!(error.contains(words) && error.len() < 500, "{error}");
+        assert!(answer.encoded_len() < size + 500, "{} for {size}", answer.encoded_len());
     }
 }
 
@@ -214,7 +244,13 @@ struct Process(Child);
 
 impl Process {
     fn start(folder: &std::path::Path) -> (Self, SocketAddr) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_marserve"));
+        // Fewer files than a thousand streams need.
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "ulimit -Sn 100 && exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_marserve"),
+        ]);
         command.args(["--foreground", "--ncs", "--model-store", "."]).current_dir(folder);
         for flag in ["--inference-address", "--management-address", "--metrics-address"] {
             command.args([flag, "http://127.0.0.1:0"]);
@@ -233,6 +269,13 @@ impl Process {
 
     fn files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
+    }
+
+    /// How many it may have open, and how many it may allow itself.
+    fn limits(&self) -> [u64; 2] {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.0.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        [0, 1].map(|place| line.split_whitespace().nth(place).unwrap().parse().unwrap())
     }
 
     /// Megabytes that it has in memory.
@@ -254,6 +297,8 @@ impl Drop for Process {
 fn dropped_streams_hold_neither_files_nor_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (server, address) = Process::start(folder.path());
+    let [files, most] = server.limits();
+    assert_eq!(files, most, "it has what the system lets it have, not what the shell does");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let round = || runtime.block_on(open_and_drop(address, MANY, ["none", "neither"]));
     let idle = server.files();

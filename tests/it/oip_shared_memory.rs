@@ -144,6 +144,7 @@ fn regions_that_cannot_be_are_refused_by_name() {
         ("s", json!({ "key": object.key, "offset": u64::MAX, "byte_size": 9 }), "overflow"),
         ("s", json!({ "key": object.key }), "missing field `byte_size`"),
         ("s", json!({ "key": object.key, "byte_size": -1 }), "-1"),
+        ("s", json!([object.key, 0, 16]), "expected a map"),
     ] {
         let told = register(&server, name, &body);
         let error = told.json()["error"].as_str().unwrap().to_owned();

@@ -15,7 +15,7 @@ use crate::worker::Worker;
 use crate::workshop::Workshop;
 
 /// Workers that one version may be given; each is a thread.
-const MOST_WORKERS: usize = 1000;
+pub(crate) const MOST_WORKERS: usize = 1000;
 
 /// A version's workers.
 #[derive(Debug, Default)]

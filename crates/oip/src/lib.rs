@@ -24,11 +24,13 @@ mod turns;
 mod types;
 
 pub use buffer::AlignedBuffer;
+pub use infer::of_request;
 pub use json::{
     BinaryOutputs, Encoded, PredictForm, decode, decode_predict, decode_raw, encode, encode_predict,
 };
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use names::{HANDLER, HANDLER_INPUT, HANDLER_OUTPUT, Named};
+pub use quoted::Quoted;
 pub use readiness::{Readiness, Unready};
 pub use repository::{ModelIndex, Repository, take_out};
 pub use service::{Service, ServiceConfig};

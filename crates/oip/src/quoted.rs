@@ -9,7 +9,7 @@ const SIDES: usize = 8;
 
 /// A name in quotes, on one line.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,14 +13,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mar_engine::{Error, ErrorCode, Result};
 use parking_lot::RwLock;
+use rustix::process::{Resource, getrlimit};
 
 use crate::Parameters;
 use crate::buffer::AlignedBuffer;
 use crate::parameters::{text, whole};
 use crate::quoted::Quoted;
 
-/// Regions at a time, so that a client that forgets its own does not fill the server.
+/// Regions at a time, so that a client that forgets its own does not fill the server: each may keep a file open.
 const MOST_REGIONS: usize = 1000;
+/// One of so many files that the process may have open; the others are for clients and models.
+const SHARE_OF_FILES: u64 = 4;
 /// Bytes of a tensor at most, as many as a message of gRPC can have: an object can be said to be of any size
 /// without memory behind it.
 const LARGEST: u64 = i32::MAX as u64;
@@ -34,6 +37,8 @@ pub(crate) const OFFSET: &str = "shared_memory_offset";
 pub struct SharedMemory {
     /// Where objects lie; `None` where clients may not share memory.
     root: Option<PathBuf>,
+    /// Regions at a time.
+    most: usize,
     regions: RwLock<BTreeMap<String, Region>>,
 }
 
@@ -68,7 +73,10 @@ pub(crate) struct Place {
 impl SharedMemory {
     /// Regions of objects below this folder; none are taken without one.
     pub fn new(root: Option<PathBuf>) -> Self {
-        Self { root, regions: RwLock::default() }
+        let files = getrlimit(Resource::Nofile).current.map(|most| most / SHARE_OF_FILES);
+        let files = files.and_then(|files| usize::try_from(files).ok());
+        let most = files.map_or(MOST_REGIONS, |files| files.min(MOST_REGIONS));
+        Self { root, most, regions: RwLock::default() }
     }
 
     /// Makes part of an object a region of this name.
@@ -119,8 +127,8 @@ impl SharedMemory {
             let message = format!("shared memory region {named} is registered already");
             return Err(Error::new(ErrorCode::Conflict, message));
         }
-        if regions.len() >= MOST_REGIONS {
-            return Err(refused(format!("there are {MOST_REGIONS} already; unregister some")));
+        if regions.len() >= self.most {
+            return Err(refused(format!("there are {} already; unregister some", self.most)));
         }
         // Many regions are part of the same object, and files are few.
         let identity = (metadata.dev(), metadata.ino());

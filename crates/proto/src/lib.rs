@@ -1,6 +1,8 @@
 //! The messages and services of the Open Inference Protocol with Triton's extensions, Triton's model
 //! configuration, and TorchServe's gRPC. Generated from the `.proto` files beside this crate's sources.
 
+pub mod codec;
+
 /// Every message and service, described: for reflection, and for the text and JSON forms of messages.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

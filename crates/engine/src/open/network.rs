@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Opener, machine};
 use crate::config::{EngineConfig, Overrides};
+use crate::crew::MOST_WORKERS;
 use crate::engine::LoadRequest;
 use crate::infer::Interface;
-use crate::network::{Instances, Network};
+use crate::network::{Instances, Network, Scheduling};
 use crate::plan::{LONGEST, Layers, Machine, Plan};
 use crate::samples::{KnownAnswers, VerifySamples};
 use crate::version::{Loaded, ModelVersion};
@@ -135,6 +136,13 @@ impl Network {
                 none.devices.len()
             ));
         }
+        let workers = self.instances.iter().map(|of| of.count.saturating_mul(of.devices.len()));
+        let workers = workers.fold(0, usize::saturating_add);
+        if workers > MOST_WORKERS {
+            return wrong(format!(
+                "instance_group has {workers} instances, and a model may have {MOST_WORKERS}"
+            ));
+        }
         Ok(())
     }
 
@@ -165,12 +173,8 @@ impl Network {
         plan.batch_size = self.max_batch_size.max(1);
         plan.max_batch_delay = scheduling.max_delay.min(LONGEST);
         plan.preferred_batch_sizes.clone_from(&scheduling.preferred_batch_sizes);
-        let bounds: Option<Vec<usize>> = (1..=scheduling.priority_levels.max(1))
-            .map(|level| scheduling.policies.get(&level).unwrap_or(&scheduling.policy).max_size)
-            .collect();
         // Queues that have bounds of their own are bounded by those.
-        let sum = bounds.map_or(0, |bounds| bounds.into_iter().fold(0, usize::saturating_add));
-        plan.job_queue_size = plan.job_queue_size.max(sum);
+        plan.job_queue_size = plan.job_queue_size.max(scheduling.bound().unwrap_or(0));
         Ok(plan)
     }
 
@@ -194,6 +198,21 @@ impl Network {
     }
 }
 
+impl Scheduling {
+    /// How many requests may wait on all levels together, where each level has a bound. There may be more levels
+    /// than can be counted one by one.
+    fn bound(&self) -> Option<usize> {
+        let own = self.policies.values().map(|policy| policy.max_size);
+        let own = own.sum::<Option<usize>>()?;
+        let others = self.priority_levels.max(1) - self.policies.len() as u64;
+        if others == 0 {
+            return Some(own);
+        }
+        let others = usize::try_from(others).unwrap_or(usize::MAX);
+        Some(own.saturating_add(others.saturating_mul(self.policy.max_size?)))
+    }
+}
+
 /// Stands where no handler can make the network's tensors.
 struct TensorsAlone;
 
@@ -211,5 +230,41 @@ impl Handler for TensorsAlone {
 
     fn postprocess(&self, _: Vec<Tensor>, _: &Request) -> Result<Response> {
         Err(Error::new(ErrorCode::Unsupported, "this model takes tensors alone"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::QueuePolicy;
+
+    #[test]
+    fn a_model_has_no_more_workers_than_any_version_may() {
+        let of = |count, devices: &[Device]| {
+            let instances = vec![Instances { count, devices: devices.to_vec() }];
+            Network { instances, ..Network::default() }.check()
+        };
+        of(MOST_WORKERS, &[Device::Cpu]).unwrap();
+        for count in [MOST_WORKERS / 2 + 1, usize::MAX] {
+            let error = of(count, &[Device::Cuda(0), Device::Cuda(1)]).unwrap_err();
+            assert!(error.message().contains("a model may have 1000"), "{error}");
+        }
+    }
+
+    #[test]
+    fn levels_are_bounded_together_however_many_there_are() {
+        let bounded = |max_size| QueuePolicy { max_size, ..QueuePolicy::default() };
+        let of = |levels, default, own: &[(u64, Option<usize>)]| {
+            let policies = own.iter().map(|&(level, most)| (level, bounded(most))).collect();
+            let policy = bounded(default);
+            Scheduling { priority_levels: levels, policy, policies, ..Scheduling::default() }
+                .bound()
+        };
+        assert_eq!(of(0, Some(7), &[]), Some(7));
+        assert_eq!(of(3, Some(7), &[(2, Some(1))]), Some(15));
+        assert_eq!(of(1, None, &[(1, Some(4))]), Some(4));
+        assert_eq!(of(2, None, &[(1, Some(4))]), None);
+        assert_eq!(of(2, Some(7), &[(1, None)]), None);
+        assert_eq!(of(u64::MAX, Some(7), &[]), Some(usize::MAX));
     }
 }

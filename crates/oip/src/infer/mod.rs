@@ -70,8 +70,8 @@ fn checked(request: &InferRequest) -> Result<()> {
     }
 }
 
-/// The same error, of which request it is.
-fn of_request(id: Option<&str>, error: &Error) -> Error {
+/// The same error, of which request it is by the client's identifier.
+pub fn of_request(id: Option<&str>, error: &Error) -> Error {
     let id = id.filter(|id| !id.is_empty()).map_or_else(
         || "<id_unknown>".to_owned(),
         |id| id.chars().filter(|c| !c.is_control()).take(64).collect(),

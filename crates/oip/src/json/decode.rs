@@ -17,6 +17,9 @@ const BINARY_SIZE: &str = "binary_data_size";
 /// The header that says how long the JSON is.
 const HEADER: &str = "Inference-Header-Content-Length";
 
+/// Inputs, and outputs, of a request at most.
+const MOST_TENSORS: usize = 4096;
+
 /// An input before its bytes are known.
 #[derive(Default)]
 struct Input {
@@ -52,6 +55,7 @@ pub fn decode(body: &Bytes, json: Option<usize>) -> Result<InferRequest> {
                 let read = inputs.get_or_insert_default();
                 reader.array(|reader| {
                     let index = read.len();
+                    check_room("inputs", index)?;
                     read.push(input(reader).map_err(|error| of_input(index, &error))?);
                     Ok(())
                 })?;
@@ -59,6 +63,7 @@ pub fn decode(body: &Bytes, json: Option<usize>) -> Result<InferRequest> {
             "outputs" if reader.peek() == Some(b'n') => reader.skip()?,
             "outputs" => {
                 reader.array(|reader| {
+                    check_room("outputs", request.outputs.len())?;
                     request.outputs.push(output(reader, request.outputs.len())?);
                     Ok(())
                 })?;
@@ -126,6 +131,15 @@ pub fn decode_raw(body: Bytes, interface: &Interface) -> Result<InferRequest> {
         inputs: vec![InputTensor { name, dtype, shape, parameters, data: Some(data) }],
         ..InferRequest::default()
     })
+}
+
+/// Refuses one more tensor where there are as many as are taken: an empty one takes three bytes, and in memory a
+/// hundred.
+fn check_room(what: &str, there: usize) -> Result<()> {
+    if there < MOST_TENSORS {
+        return Ok(());
+    }
+    Err(Error::invalid_input(format!("there are more than {MOST_TENSORS} {what}")))
 }
 
 fn input(reader: &mut Reader<'_>) -> Result<Input> {
@@ -304,6 +318,19 @@ mod tests {
         {"name":"a","shape":[2],"datatype":"FP64","parameters":{"binary_data_size":16}},
         {"name":"b","shape":[1],"datatype":"INT8","data":[7]},
         {"name":"c","shape":[3],"datatype":"UINT8","parameters":{"binary_data_size":3}}]}"#;
+
+    #[test]
+    fn a_request_has_no_more_tensors_than_any_network() {
+        let many = |count: usize| vec![r#"{"name":"a"}"#; count].join(",");
+        let error =
+            |json: String| decode(&Bytes::from(json), None).unwrap_err().message().to_owned();
+        let inputs = error(format!(r#"{{"inputs":[{}]}}"#, many(MOST_TENSORS + 1)));
+        assert_eq!(inputs, "there are more than 4096 inputs");
+        let outputs = error(format!(r#"{{"outputs":[{}]}}"#, many(MOST_TENSORS + 1)));
+        assert_eq!(outputs, "there are more than 4096 outputs");
+        let enough = format!(r#"{{"outputs":[{}],"inputs":[]}}"#, many(MOST_TENSORS));
+        assert_eq!(decode(&Bytes::from(enough), None).unwrap().outputs.len(), MOST_TENSORS);
+    }
 
     #[test]
     fn bytes_behind_the_json_are_the_bodys_own_where_they_can_be_read() {

@@ -12,6 +12,10 @@ use super::reshape::to_network;
 use super::text::Source;
 use super::types::dtype;
 
+/// Bytes of a tensor at most, as no client can send more in a message. A side that is mistyped asks for memory that
+/// no machine has, which would end the server.
+const LARGEST: usize = i32::MAX as usize;
+
 /// Every warm-up request of a configuration, for this network.
 pub(super) fn requests(
     config: &ModelConfig,
@@ -73,8 +77,8 @@ fn tensor(
     let elements = shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
     // A string without letters is its length, in four bytes.
     let bytes = elements.and_then(|n| n.checked_mul(dtype.size().unwrap_or(4)));
-    let bytes = bytes.filter(|bytes| *bytes <= isize::MAX.unsigned_abs());
-    let (elements, bytes) = elements.zip(bytes).ok_or("is too large")?;
+    let bytes = bytes.filter(|bytes| *bytes <= LARGEST);
+    let (elements, bytes) = elements.zip(bytes).ok_or("is larger than 2 GiB")?;
     let data = match &input.input_data_type {
         Some(InputDataType::ZeroData(true)) => vec![0; bytes].into(),
         Some(InputDataType::RandomData(true)) => random(dtype, elements, bytes),
@@ -120,4 +124,25 @@ fn random(dtype: DType, elements: usize, bytes: usize) -> Bytes {
         }
     }
     data.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_that_no_client_could_send_is_refused_before_there_is_one() {
+        let of = |dims: &[i64], batch| {
+            let data = Some(InputDataType::ZeroData(true));
+            let input =
+                model_warmup::Input { data_type: 10, dims: dims.to_vec(), input_data_type: data };
+            tensor(&input, batch, Path::new(".")).map(|tensor| tensor.shape().to_vec())
+        };
+        assert_eq!(of(&[3], Some(2)), Ok(vec![2, 3]));
+        for (dims, batch) in
+            [(&[1 << 40][..], None), (&[1 << 29, 2], Some(2)), (&[i64::MAX, 8], None)]
+        {
+            assert_eq!(of(dims, batch), Err("is larger than 2 GiB".into()), "{dims:?}");
+        }
+    }
 }

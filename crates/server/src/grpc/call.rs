@@ -18,6 +18,9 @@ const OPEN_INFERENCE: &str = "/inference.GRPCInferenceService/";
 const TORCHSERVES_OPEN_INFERENCE: &str =
     "/org.pytorch.serve.grpc.openinference.GRPCInferenceService/";
 
+/// Characters that the log has of a model's name at most: a client may send millions.
+const LONGEST: usize = 1024;
+
 /// A call under way: put into its request's extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
@@ -92,7 +95,7 @@ impl Call {
 
     /// The log's line names this model.
     pub(super) fn is_for(&self, model: &str) {
-        *self.model.lock() = Some(model.to_owned());
+        *self.model.lock() = Some(model.chars().take(LONGEST).collect());
     }
 
     /// The model that it was for.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::background::{STARTED, leave_terminal, release_output};
 use super::pid_file::PidFile;
-use super::say;
+use super::{files, say};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::report;
@@ -37,6 +37,7 @@ pub(super) fn serve(
 ) -> Result<ExitCode> {
     leave_terminal();
     logging::init(configuration.settings.log_format);
+    files::allow_all();
     for warning in &configuration.warnings {
         log::warn!("{warning}");
     }

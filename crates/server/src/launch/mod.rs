@@ -4,6 +4,7 @@
 mod background;
 mod check;
 mod cli;
+mod files;
 mod foreground;
 mod pid_file;
 mod threads;

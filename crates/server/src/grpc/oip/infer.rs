@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mar_engine::{Admission, DType, Error, Result, Tensor};
-use mar_oip::{InferRequest, InferResponse, InputTensor, RequestedOutput};
+use mar_oip::{InferRequest, InferResponse, InputTensor, Quoted, RequestedOutput, of_request};
 use mar_proto::inference::infer_parameter::ParameterChoice;
 use mar_proto::inference::model_infer_request::InferInputTensor;
 use mar_proto::inference::model_infer_response::InferOutputTensor;
@@ -39,7 +39,7 @@ pub(super) async fn answered(
         error::oip(&error)
     };
     let client_id = message.id.clone();
-    let asked = request(message).map_err(|error| failed(of_request(&client_id, &error)))?;
+    let asked = request(message).map_err(|error| failed(of_request(Some(&client_id), &error)))?;
     let asked = InferRequest {
         request_id: id.to_owned(),
         headers: headers(metadata),
@@ -52,12 +52,6 @@ pub(super) async fn answered(
         bytes if bytes > limit => Err(error::too_long(bytes, limit)),
         _ => Ok(answer),
     }
-}
-
-/// The same error, with the identifier of its request, which Triton's clients look for.
-fn of_request(id: &str, error: &Error) -> Error {
-    let id = if id.is_empty() { "<id_unknown>" } else { id };
-    Error::new(error.code(), format!("[request id: {id}] {}", error.message()))
 }
 
 /// An answer as streams carry it.
@@ -119,13 +113,15 @@ impl Raw {
 
 fn input(input: InferInputTensor, raw: &mut Raw) -> Result<InputTensor> {
     let InferInputTensor { name, datatype, shape, parameters, contents } = input;
-    let wrong = |what: String| Error::invalid_input(format!("input \"{name}\": {what}"));
+    let wrong = |what: String| Error::invalid_input(format!("input {}: {what}", Quoted(&name)));
     let dtype = DType::by_datatype(&datatype)
-        .ok_or_else(|| wrong(format!("there is no datatype \"{datatype}\"")))?;
-    let sides: Option<Vec<usize>> = shape.iter().map(|side| usize::try_from(*side).ok()).collect();
-    let sides = sides.ok_or_else(|| {
-        wrong(format!("shape {shape:?} has a negative side; say how long each of them is"))
-    })?;
+        .ok_or_else(|| wrong(format!("there is no datatype {}", Quoted(&datatype))))?;
+    let sides = shape.iter().map(|side| {
+        usize::try_from(*side).map_err(|_| {
+            wrong(format!("shape has the side {side}; sides are whole numbers of 0 or more"))
+        })
+    });
+    let sides: Vec<usize> = sides.collect::<Result<_>>()?;
     let shared = parameters.contains_key(REGION);
     let contents = contents.filter(|contents| *contents != InferTensorContents::default());
     let data = match (&mut raw.0, contents) {

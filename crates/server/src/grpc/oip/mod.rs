@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use mar_engine::Error;
-use mar_oip::Service;
+use mar_oip::{Quoted, Service};
 use mar_proto::inference::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
@@ -32,6 +32,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::call::Call;
+use super::front::mended;
 use super::{error, ordered};
 use crate::rest::Shared;
 
@@ -155,7 +156,7 @@ impl GrpcInferenceService for Protocol {
                             Ok(response) => Ok(infer::in_stream(response)),
                             Err(status) if strict => Err(status),
                             Err(status) => Ok(ModelStreamInferResponse {
-                                error_message: status.message().to_owned(),
+                                error_message: mended(status).message().to_owned(),
                                 infer_response: Some(asked),
                             }),
                         };
@@ -255,8 +256,8 @@ impl GrpcInferenceService for Protocol {
         request: Request<CudaSharedMemoryRegisterRequest>,
     ) -> Answer<CudaSharedMemoryRegisterResponse> {
         Err(Status::unimplemented(format!(
-            "region \"{}\": there is no CUDA shared memory; use system shared memory",
-            request.into_inner().name
+            "region {}: there is no CUDA shared memory; use system shared memory",
+            Quoted(&request.get_ref().name)
         )))
     }
 

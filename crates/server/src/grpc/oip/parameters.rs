@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use mar_engine::{Error, Result};
-use mar_oip::{Parameter, Parameters};
+use mar_oip::{Parameter, Parameters, Quoted};
 use mar_proto::inference::infer_parameter::ParameterChoice;
 use mar_proto::inference::model_repository_parameter::ParameterChoice as RepositoryChoice;
 use mar_proto::inference::{InferParameter, ModelRepositoryParameter};
@@ -26,7 +26,8 @@ pub(super) fn read(sent: HashMap<String, InferParameter>) -> Result<Parameters> 
                 i64::try_from(value).map_or(Parameter::UInt(value), Parameter::Int)
             }
             None => {
-                let message = format!("parameter \"{name}\" has no value; set one of its fields");
+                let name = Quoted(&name);
+                let message = format!("parameter {name} has no value; set one of its fields");
                 return Err(Error::invalid_input(message));
             }
         };

@@ -207,6 +207,11 @@ fn parsed<T: DeserializeOwned + Default>(body: &[u8]) -> mar_engine::Result<T> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
+    object(body)
+}
+
+/// A body that is an object of JSON.
+pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> mar_engine::Result<T> {
     // An object first: to serde a list is one as well.
     let object = serde_json::from_slice::<Map<String, Value>>(body);
     object.and_then(|object| T::deserialize(Value::Object(object))).map_err(|reason| {

@@ -7,6 +7,7 @@ use mar_engine::Error;
 use mar_oip::{RegionStatus, SharedMemory};
 use serde::{Deserialize, Serialize};
 
+use super::control::object;
 use super::{body, error};
 use crate::rest::Shared;
 
@@ -114,12 +115,7 @@ fn told(regions: &[RegionStatus]) -> Vec<Status<'_>> {
 }
 
 fn registration(name: String, body: &[u8]) -> Result<RegionStatus, Error> {
-    let Registration { key, offset, byte_size } =
-        serde_json::from_slice(body).map_err(|reason| {
-            Error::invalid_input(format!(
-                "the body does not tell key, offset and byte_size: {reason}"
-            ))
-        })?;
+    let Registration { key, offset, byte_size } = object(body)?;
     Ok(RegionStatus { name, key, offset, byte_size })
 }
 

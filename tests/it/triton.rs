@@ -41,7 +41,13 @@ fn free() -> Endpoint {
 fn triton(store: &Path, models: &[&str]) -> Settings {
     let mut settings = settings();
     let (http, metrics) = (Some(free()), Some(free()));
-    settings.triton = Triton { told: true, http, metrics, max_body_size: 1_000_000 };
+    settings.triton = Triton {
+        told: true,
+        http,
+        metrics,
+        max_request_size: 1_000_000,
+        max_response_size: 2_000_000,
+    };
     let source = |name: &&str| ModelSource { path: store.join(name), ..ModelSource::default() };
     settings.models = models.iter().map(source).collect();
     store.clone_into(&mut settings.store.dir);
@@ -363,6 +369,11 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
     let path = "/v2/models/m/infer";
     assert_eq!(post(&server.inference(path), body.as_bytes()).status, 413);
     assert_eq!(numbers(&post(&server.triton(path), body.as_bytes())).len(), 100_000);
+    // An answer may be longer than a request: each number of the body is written as `2.0` in it.
+    let data = vec![1; 300_000];
+    let body = json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, 300_000], "data": data }] });
+    let answer = post(&server.triton(path), body.to_string().as_bytes());
+    assert!(answer.text().len() > 1_000_000, "{}", answer.status);
     assert!(TcpStream::connect(server.grpc(GrpcService::OpenInference).unwrap()).is_ok());
 
     assert_eq!(ask(&server, "m", &[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).status, 200);
@@ -377,9 +388,9 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
         };
         let of = |name: &str| value(name, "model=\"m\",version=\"1\",");
         let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-9, "{value}");
-        near(of("nv_inference_request_success"), 2.0);
-        near(of("nv_inference_count"), 4.0);
-        near(of("nv_inference_exec_count"), 2.0);
+        near(of("nv_inference_request_success"), 3.0);
+        near(of("nv_inference_count"), 5.0);
+        near(of("nv_inference_exec_count"), 3.0);
         near(of("nv_inference_pending_request_count"), 0.0);
         assert!(of("nv_inference_request_duration_us") > 0.0);
         let failed = |model: &str, reason: &str| {

@@ -290,7 +290,7 @@ mod tests {
             ];
             let shown: Vec<_> =
                 places.into_iter().map(|place| place.map_or("-".into(), shown)).collect();
-            (shown.join(" "), s.triton.told, s.strict, s.triton.max_body_size)
+            (shown.join(" "), s.triton.told, s.strict, s.triton.max_request_size)
         };
         let large = 64 << 20;
         assert_eq!(of(""), ("- - -".into(), false, false, large));
@@ -303,6 +303,9 @@ mod tests {
         let own = "triton_http_address=127.0.0.1:1\ntriton_grpc_address=http://127.0.0.1\n";
         let places = "http://127.0.0.1:1 http://127.0.0.1:8001 -";
         assert_eq!(of(own), (places.into(), true, false, large));
+        let answers = |lines: &str| settings(lines).unwrap().triton.max_response_size;
+        assert_eq!(answers("triton=true\nmax_request_size=9\n"), 0x7fff_ffff, "Triton's");
+        assert_eq!(answers("triton=true\nmax_response_size=7\n"), 7);
         let off = "triton=true\ntriton_metrics_address=off\ntriton_grpc_address=OFF\n";
         assert_eq!(of(off).0, "http://127.0.0.1:8000 - -");
         for key in ["triton_http_address", "triton_grpc_address"] {

@@ -183,7 +183,12 @@ pub(super) fn schemas() -> Map<String, Value> {
 }
 
 fn object(required: &[&str], members: &Value) -> Value {
-    json!({ "type": "object", "required": required, "properties": members })
+    let mut object = json!({ "type": "object", "properties": members });
+    // An empty list is no valid description.
+    if !required.is_empty() {
+        object["required"] = json!(required);
+    }
+    object
 }
 
 /// All of its members are always there.

@@ -12,15 +12,17 @@ from fetching import Library, run
 
 class OnnxRuntime(Library):
     name = "ONNX Runtime"
-    version = "1.31.1"
-    extracted = 30_000_000
+    # The last release whose public build for Linux has no telemetry in it: from 1.29 on, opening the library
+    # writes an identifier to disk and sends events.
+    version = "1.28.0"
+    extracted = 25_000_000
     loads = "lib/libonnxruntime.so"
     own = "set ORT_DYLIB_PATH to a libonnxruntime.so of your own, 1.24 or newer, when the server starts"
     wheels = (
         Wheel(
-            "onnxruntime", version, "onnxruntime-1.31.1-cp312-cp312-manylinux_2_28_x86_64.whl",
-            23_760_988, "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
-            {"onnxruntime/capi/libonnxruntime.so.1.31.1": ("lib/libonnxruntime.so", 29_352_200)},
+            "onnxruntime", version, "onnxruntime-1.28.0-cp312-cp312-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+            19_214_257, "0a83bdb70d143cede762b677789bf2a7acca54b3fb82565601d5c30695aa933c",
+            {"onnxruntime/capi/libonnxruntime.so.1.28.0": ("lib/libonnxruntime.so", 24_272_944)},
         ),
     )
 

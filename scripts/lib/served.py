@@ -72,9 +72,9 @@ class Client:
 class Server:
     """marserve in the foreground, in a temporary folder of its own."""
 
-    def __init__(self, store, models, *flags, program=None):
+    def __init__(self, store, models, *flags, program=None, environment=None):
         self.temp = tempfile.TemporaryDirectory()
-        environment = {**os.environ, "TMPDIR": self.temp.name, "LOG_LOCATION": self.temp.name}
+        environment = {**os.environ, **(environment or {}), "TMPDIR": self.temp.name, "LOG_LOCATION": self.temp.name}
         self.log = Path(self.temp.name) / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(

@@ -16,6 +16,8 @@ import grpc
 import httpx
 import numpy as np
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from kserve.protocol.infer_type import RequestedOutput
 
 import repository
@@ -137,6 +139,16 @@ async def over_grpc(url):
             same("code", error.code().name, code)
 
 
+async def control(url):
+    """KServe's own numbers of the fields differ from Triton's; both have to be understood."""
+    channel = grpc.aio.insecure_channel(url)
+    stub = GRPCInferenceServiceStub(channel)
+    same("loaded", (await stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="add_fp32"))).isLoaded, True)
+    same("ready", (await stub.ModelReady(pb.ModelReadyRequest(name="add_fp32"))).ready, True)
+    same("unloaded", (await stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="add_fp32"))).isUnloaded, True)
+    await channel.close()
+
+
 async def refused(kind, answer):
     try:
         got = await answer
@@ -157,7 +169,9 @@ def main() -> int:
         checks += [(f"REST v1, {name}", lambda url=url: asyncio.run(rest_v1(url, server))) for url, name in both]
         checks += [("gRPC, Triton's port", lambda: asyncio.run(over_grpc(server.grpc)))]
         checks += [("gRPC, TorchServe's port", lambda: asyncio.run(over_grpc(server.grpc_inference)))]
-        return run(checks)
+        status = run(checks)
+    with served("--model-control-mode", "explicit", "--load-model", "simple") as server:
+        return status | run([("gRPC, loading", lambda: asyncio.run(control(server.grpc)))])
 
 
 if __name__ == "__main__":

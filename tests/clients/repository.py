@@ -84,8 +84,8 @@ def lay_out(store):
 class Triton(Server):
     """marserve as Triton's clients look for it, on free ports: `http` and `grpc` are without a scheme."""
 
-    def __init__(self, store, *flags):
-        super().__init__(store, [], "--triton", *PORTS, *flags)
+    def __init__(self, store, *flags, **how):
+        super().__init__(store, [], "--triton", *PORTS, *flags, **how)
         started = lambda service: until(service, lambda: re.search(f"Started {service} at (?:http://)?(\\S+)", self.log.read_text()))
         self.http, self.grpc = started("HTTPService")[1], started("GRPCInferenceService")[1]
         self.grpc_inference = self.find("gRPC predictions on")

@@ -39,6 +39,10 @@ def main() -> int:
         with Triton(store, "--model-control-mode", "explicit", "--load-model", "simple") as server:
             for face in faces(server):
                 status |= run(named(f"explicit, {face.name}", [triton_about.control], face, server))
+        explicit = ["--model-control-mode", "explicit", "--load-model", "identity_fp32"]
+        with Triton(store, *explicit, environment={"MARSERVE_API_KEY": triton_about.KEY}) as server:
+            for face in faces(server):
+                status |= run(named(f"with a key, {face.name}", [triton_about.keys], face, server))
     return status
 
 

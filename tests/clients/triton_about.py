@@ -15,6 +15,7 @@ EXTENSIONS = [
     "binary_tensor_data", "parameters", "statistics", "logging",
 ]
 TWIN = "scenes@handler"
+KEY = "key-of-the-tests"
 
 
 def health(face, server):
@@ -229,6 +230,24 @@ def control(face, server):
     error = raised("files", InferenceServerException, face.ask, "load_model", "add_fp32",
                    config=json.dumps(changed), files={"file:1/model.onnx": b"none"})
     holds("files", error.message(), "file:1/model.onnx")
+
+
+def keys(face, server):
+    """Against a server that asks for a key, which these clients send as a header or as metadata."""
+    right, wrong = {"authorization": f"Bearer {KEY}"}, {"authorization": "Bearer of nothing"}
+    values = np.ones((1, 2), np.float32)
+    tensor = {"INPUT0": values}
+    status = "401" if face.protocol == "http" else "StatusCode.UNAUTHENTICATED"
+    for headers in ({}, wrong):
+        for call in (lambda: face.infer("identity_fp32", tensor, headers=headers),
+                     lambda: face.told("get_server_metadata", headers=headers),
+                     lambda: face.ask("unload_model", "identity_fp32", headers=headers)):
+            same("status", raised("no key", InferenceServerException, call).status(), status)
+        true("probes need no key", face.ask("is_server_ready", headers=headers) is True)
+    same("with the key", face.answer("identity_fp32", tensor, "OUTPUT0", headers=right), values)
+    face.ask("unload_model", "identity_fp32", headers=right)
+    face.ask("load_model", "identity_fp32", headers=right)
+    same("after a load", face.answer("identity_fp32", tensor, "OUTPUT0", headers=right), values)
 
 
 ALL = [health, metadata, config, statistics, index, logging_and_trace, shared_memory]

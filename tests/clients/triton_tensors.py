@@ -177,8 +177,8 @@ def refusals(face, server):
     bad = "400", "StatusCode.INVALID_ARGUMENT"
     missing = "404", "StatusCode.NOT_FOUND"
     for what, model, inputs, named, status, words in (
-        ("unknown model", "nobody", pair, {}, missing, ["nobody"]),
-        ("unknown version", "simple", pair, {"model_version": "7"}, missing, ["7"]),
+        ("unknown model", "nobody", pair, {}, missing, ["Request for unknown model", "nobody"]),
+        ("unknown version", "simple", pair, {"model_version": "7"}, missing, ["Request for unknown model", "7"]),
         ("shape", "classifier", {"input": pixels[:, :, :10]}, {}, bad, ["input", "shape", "10"]),
         ("rank", "classifier", {"input": pixels[0]}, {}, bad, ["input", "shape"]),
         ("type", "classifier", {"input": pixels.astype(np.float64)}, {}, bad, ["input", "FP64", "FP32"]),

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use mar_proto::inference::log_settings_request::SettingValue;
-use mar_proto::inference::{LogSettingsRequest, RepositoryModelLoadRequest, ServerLiveRequest};
+use mar_proto::inference::{
+    LogSettingsRequest, RepositoryModelLoadRequest, ServerLiveRequest, ServerMetadataRequest,
+};
 use mar_proto::torchserve::management::ListModelsRequest;
 use mar_server::{Access, ApiKey, Settings, Tls};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -124,6 +126,10 @@ fn every_service_asks_for_its_key() {
         let answer = client.ask(client.oip().server_live(with(key, ServerLiveRequest {})));
         answer.map(|answer| answer.live)
     };
+    let metadata = |key: &str| {
+        let asked = with(key, ServerMetadataRequest {});
+        client.ask(client.oip().server_metadata(asked)).map(drop)
+    };
     let ping = |key: &str| client.ask(client.predictions().ping(with(key, ()))).map(drop);
     let list = |key: &str| {
         let asked = with(key, ListModelsRequest::default());
@@ -142,7 +148,7 @@ fn every_service_asks_for_its_key() {
         let asked = with(key, LogSettingsRequest { settings });
         client.ask(client.oip().log_settings(asked)).map(drop)
     };
-    assert_eq!(live(&key("inference")), Ok(true));
+    assert_eq!(metadata(&key("inference")), Ok(()));
     assert_eq!(ping(&key("inference")), Ok(()));
     assert_eq!(list(&key("management")), Ok(()));
     assert_eq!((log(&key("inference")), log(&key("management"))), (Ok(()), Ok(())));
@@ -150,7 +156,7 @@ fn every_service_asks_for_its_key() {
     // Whoever may load is told about the model, not about the key.
     assert_ne!(load(&key("management")).unwrap_err().0, Code::Unauthenticated);
     for wrong in [String::new(), "Bearer wrong".into(), key("management"), key("API")] {
-        let (code, message) = live(&wrong).unwrap_err();
+        let (code, message) = metadata(&wrong).unwrap_err();
         assert_eq!(code, Code::Unauthenticated, "{message}");
         assert!(message.contains("inference key"), "{message}");
         let (code, message) = ping(&wrong).unwrap_err();
@@ -163,12 +169,13 @@ fn every_service_asks_for_its_key() {
         assert_eq!(set_log(wrong).unwrap_err().0, Code::Unauthenticated);
     }
     assert_eq!(health(&client, ""), Ok(ServingStatus::Serving as i32), "probes have no key");
+    assert_eq!(live(""), Ok(true), "nor have these, over REST neither");
 
     let access = Access { api_key: Some(ApiKey("always".into())), ..Access::default() };
     let (_store, server) = serve(Settings { access, ..settings() });
     let client = Client::of(server.grpc_inference());
-    let asked = with("Bearer always", ServerLiveRequest {});
-    assert!(client.ask(client.oip().server_live(asked)).unwrap().live);
+    let asked = with("Bearer always", ServerMetadataRequest {});
+    assert!(client.ask(client.oip().server_metadata(asked)).is_ok());
 }
 
 #[test]

@@ -1,9 +1,13 @@
 use std::fs;
+use std::sync::Arc;
 
+use mar_engine::{Engine, NoEvents};
+use mar_server::{Metrics, ModelSource, Server, Settings};
 use serde_json::json;
 
+use crate::support::fake;
 use crate::support::http::{get, post};
-use crate::support::server::TestServer;
+use crate::support::server::{TestServer, settings};
 use crate::support::store::Store;
 
 #[test]
@@ -79,4 +83,33 @@ fn a_server_that_goes_down_is_live_and_no_longer_ready() {
     control.release_one();
     assert_eq!(on_its_way.join().unwrap().status, 200);
     server.join().unwrap();
+}
+
+#[test]
+fn a_server_is_not_ready_until_the_models_of_its_start_are_there() {
+    let store = Store::new();
+    let config = mar_engine::EngineConfig {
+        temp_dir: store.path().into(),
+        ..mar_engine::EngineConfig::default()
+    };
+    let (runtime, _control) = fake::runtime();
+    let engine = Engine::new(config, fake::handlers(), vec![runtime], Arc::new(NoEvents)).unwrap();
+    let archive = store.fake("m", "1.0", "echo");
+    let models = vec![ModelSource { path: archive, ..ModelSource::default() }];
+    let settings = Settings { models, ..settings() };
+    let metrics = Metrics::new(&settings.measuring).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let server = Server::bind_in(&settings, Arc::new(engine), metrics, store.path()).unwrap();
+        let ready = format!("{}/readyz", server.inference_url());
+        let asked = || {
+            let ready = ready.clone();
+            tokio::task::spawn_blocking(move || get(&ready))
+        };
+        let before = asked().await.unwrap();
+        let why = json!({ "status": "not ready", "reason": "models are still to be loaded" });
+        assert_eq!((before.status, before.json()), (503, why));
+        assert!(server.load().await.unwrap());
+        assert_eq!(asked().await.unwrap().status, 200);
+        server.shut_down().await.unwrap();
+    });
 }

@@ -111,7 +111,7 @@ fn what_is_wrong_with_a_body_is_named() {
         (changed(|b| b["outputs"] = json!([{}])), "output 0: name is missing"),
         (
             changed(|b| {
-                b["outputs"] = json!([{ "name": "y", "parameters": { "binary_data": 1 } }])
+                b["outputs"] = json!([{ "name": "y", "parameters": { "binary_data": 1 } }]);
             }),
             "output \"y\": parameter \"binary_data\" is not true or false",
         ),
@@ -171,7 +171,7 @@ fn what_is_wrong_with_a_body_is_named() {
         ),
         (
             changed(|b| {
-                b["outputs"] = json!([{ "name": "y", "parameters": { "classification": "3" } }])
+                b["outputs"] = json!([{ "name": "y", "parameters": { "classification": "3" } }]);
             }),
             format!("{no_id}output \"y\": parameter \"classification\""),
         ),

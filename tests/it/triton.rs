@@ -41,7 +41,13 @@ fn free() -> Endpoint {
 fn triton(store: &Path, models: &[&str]) -> Settings {
     let mut settings = settings();
     let (http, metrics) = (Some(free()), Some(free()));
-    settings.triton = Triton { told: true, http, metrics, max_body_size: 1_000_000 };
+    settings.triton = Triton {
+        told: true,
+        http,
+        metrics,
+        max_request_size: 1_000_000,
+        max_response_size: 2_000_000,
+    };
     let source = |name: &&str| ModelSource { path: store.join(name), ..ModelSource::default() };
     settings.models = models.iter().map(source).collect();
     store.clone_into(&mut settings.store.dir);
@@ -102,6 +108,7 @@ fn a_repository_is_served_as_it_lies() {
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("max_batch_size"), "{}", refused.text());
 
+    assert_eq!(get(&server.triton("/v2")).json()["name"], "triton", "as clients of it expect");
     let told = get(&server.triton("/v2/models/m")).json();
     assert_eq!(told["versions"], json!(["2", "10"]));
     assert_eq!(told["inputs"], json!([{ "name": "x", "datatype": "FP32", "shape": [-1, 2] }]));
@@ -301,6 +308,42 @@ fn clients_load_unload_and_load_anew_where_they_may() {
 }
 
 #[test]
+fn who_unloads_a_model_that_is_being_loaded_finds_it_unloaded() {
+    let store = Store::new();
+    model(store.path(), "m", DECLARED, &[("1", "hangs on load")]);
+    let (server, control) = explicit(&store, &[]);
+    let state = || index(&server, "m").into_iter().map(|(_, state, _)| state).collect::<Vec<_>>();
+    assert_eq!(state(), [""]);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| loads(&server, "m", &json!({})).status);
+        control.entered.recv().unwrap();
+        let unload = server.triton("/v2/repository/models/m/unload");
+        let unload = scope.spawn(move || post(&unload, b"").status);
+        for _ in 0..50 {
+            assert_eq!(state(), ["LOADING"]);
+        }
+        assert!(!unload.is_finished(), "it waits for the load");
+        control.release_all();
+        assert_eq!((load.join().unwrap(), unload.join().unwrap()), (200, 200));
+    });
+    assert_eq!(ask(&server, "m", &[[1.0, 2.0]]).status, 404);
+    assert!(!state().contains(&"READY".to_owned()));
+}
+
+#[test]
+fn a_model_that_was_unloaded_and_does_not_load_any_more_says_why() {
+    let store = Store::new();
+    model(store.path(), "m", DECLARED, &[("1", "times 2")]);
+    let (server, _control) = explicit(&store, &["m"]);
+    assert_eq!(post(&server.triton("/v2/repository/models/m/unload"), b"").status, 200);
+    fs::write(store.path().join("m/config.pbtxt"), "no_such_key: 1\n").unwrap();
+    assert_eq!(loads(&server, "m", &json!({})).status, 400);
+    let [(_, state, reason)] = &index(&server, "m")[..] else { panic!("one line") };
+    assert_eq!(state, "UNAVAILABLE");
+    assert!(reason.contains("no_such_key"), "{reason}");
+}
+
+#[test]
 fn nobody_loads_models_where_the_start_alone_does() {
     let store = Store::new();
     model(store.path(), "m", DECLARED, &[("1", "times 2")]);
@@ -326,6 +369,11 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
     let path = "/v2/models/m/infer";
     assert_eq!(post(&server.inference(path), body.as_bytes()).status, 413);
     assert_eq!(numbers(&post(&server.triton(path), body.as_bytes())).len(), 100_000);
+    // An answer may be longer than a request: each number of the body is written as `2.0` in it.
+    let data = vec![1; 300_000];
+    let body = json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, 300_000], "data": data }] });
+    let answer = post(&server.triton(path), body.to_string().as_bytes());
+    assert!(answer.text().len() > 1_000_000, "{}", answer.status);
     assert!(TcpStream::connect(server.grpc(GrpcService::OpenInference).unwrap()).is_ok());
 
     assert_eq!(ask(&server, "m", &[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).status, 200);
@@ -340,9 +388,9 @@ fn tritons_addresses_take_larger_bodies_and_tell_tritons_figures() {
         };
         let of = |name: &str| value(name, "model=\"m\",version=\"1\",");
         let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-9, "{value}");
-        near(of("nv_inference_request_success"), 2.0);
-        near(of("nv_inference_count"), 4.0);
-        near(of("nv_inference_exec_count"), 2.0);
+        near(of("nv_inference_request_success"), 3.0);
+        near(of("nv_inference_count"), 5.0);
+        near(of("nv_inference_exec_count"), 3.0);
         near(of("nv_inference_pending_request_count"), 0.0);
         assert!(of("nv_inference_request_duration_us") > 0.0);
         let failed = |model: &str, reason: &str| {

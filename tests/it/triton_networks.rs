@@ -14,7 +14,12 @@ fn serve(runtime: Arc<dyn Runtime>, models: &[&str]) -> TestServer {
     let examples = repository("tests/parity/triton");
     let http = Endpoint { address: Address::Tcp("127.0.0.1:0".parse().unwrap()), tls: false };
     let mut settings = settings();
-    settings.triton = Triton { http: Some(http), max_body_size: 64 << 20, ..Triton::default() };
+    settings.triton = Triton {
+        http: Some(http),
+        max_request_size: 64 << 20,
+        max_response_size: 64 << 20,
+        ..Triton::default()
+    };
     settings.store.dir.clone_from(&examples);
     let source = |name: &&str| ModelSource { path: examples.join(name), ..ModelSource::default() };
     settings.models = models.iter().map(source).collect();

@@ -38,6 +38,7 @@ pub struct Engine {
     workshop: Arc<Workshop>,
     work_dir: WorkDir,
     in_flight: InFlight,
+    starting: AtomicBool,
     draining: AtomicBool,
     events: Arc<dyn Events>,
 }
@@ -122,6 +123,7 @@ impl Engine {
             workshop,
             work_dir,
             in_flight: InFlight::new(),
+            starting: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             events,
         })
@@ -446,6 +448,17 @@ impl Engine {
     /// How many requests are on their way.
     pub fn in_flight(&self) -> usize {
         self.in_flight.count()
+    }
+
+    /// Whether models of the server's start are still to be loaded.
+    pub fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Acquire)
+    }
+
+    /// Says whether models of the server's start are still to be loaded: nobody else knows of one that comes
+    /// after the one that is being loaded.
+    pub fn set_starting(&self, starting: bool) {
+        self.starting.store(starting, Ordering::Release);
     }
 
     /// Whether the engine takes no more requests.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mar_engine::{
-    DType, Device, Error, ErrorCode, Interface, ModelVersion, Plan, Result, Side, TensorSpec,
+    Device, Error, ErrorCode, Interface, ModelVersion, Plan, Result, Side, TensorSpec,
 };
 use mar_proto::inference::model_config::SchedulingChoice;
 use mar_proto::inference::{
@@ -16,6 +16,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use crate::metadata::{HANDLER_PLATFORM, platform, side};
 use crate::names::{HANDLER_INPUT, HANDLER_OUTPUT};
+use crate::triton::data_type;
 use crate::{Service, readiness};
 
 impl Service {
@@ -197,26 +198,6 @@ fn backend(runtime: &str) -> &str {
         "libtorch" => "pytorch",
         "ONNX Runtime" => "onnxruntime",
         other => other,
-    }
-}
-
-/// A type, as configurations have it.
-fn data_type(dtype: DType) -> DataType {
-    match dtype {
-        DType::Bool => DataType::TypeBool,
-        DType::U8 => DataType::TypeUint8,
-        DType::U16 => DataType::TypeUint16,
-        DType::U32 => DataType::TypeUint32,
-        DType::U64 => DataType::TypeUint64,
-        DType::I8 => DataType::TypeInt8,
-        DType::I16 => DataType::TypeInt16,
-        DType::I32 => DataType::TypeInt32,
-        DType::I64 => DataType::TypeInt64,
-        DType::F16 => DataType::TypeFp16,
-        DType::BF16 => DataType::TypeBf16,
-        DType::F32 => DataType::TypeFp32,
-        DType::F64 => DataType::TypeFp64,
-        DType::Bytes => DataType::TypeString,
     }
 }
 

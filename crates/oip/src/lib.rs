@@ -20,6 +20,7 @@ mod settings;
 mod shared_memory;
 mod statistics;
 pub mod triton;
+mod turns;
 mod types;
 
 pub use buffer::AlignedBuffer;

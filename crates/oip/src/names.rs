@@ -34,6 +34,16 @@ impl Service {
     /// # Errors
     /// [`ErrorCode::ModelNotFound`], [`ErrorCode::VersionNotFound`].
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Named> {
+        self.look_up(name, version).map_err(|error| match error.code() {
+            // Triton's words, which scripts look for, before what is to be done about it.
+            ErrorCode::ModelNotFound | ErrorCode::VersionNotFound => {
+                Error::new(error.code(), format!("Request for unknown model: {}", error.message()))
+            }
+            _ => error,
+        })
+    }
+
+    fn look_up(&self, name: &str, version: Option<&str>) -> Result<Named> {
         if name.len().max(version.map_or(0, str::len)) > LONGEST {
             let message = format!("no model {}: the name is too long", Quoted(name));
             return Err(Error::new(ErrorCode::ModelNotFound, message));

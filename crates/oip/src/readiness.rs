@@ -34,6 +34,8 @@ impl Readiness {
             Some("the server is shutting down")
         } else if engine.lost_device().is_some() {
             Some("a device is lost; the server has to start anew")
+        } else if engine.is_starting() {
+            Some("models are still to be loaded")
         } else {
             None
         };

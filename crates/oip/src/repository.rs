@@ -61,6 +61,13 @@ pub struct ModelIndex {
     pub reason: String,
 }
 
+impl ModelIndex {
+    /// What stays the same while somebody loads the model.
+    fn loading(self) -> Self {
+        Self { state: "LOADING", reason: String::new(), ..self }
+    }
+}
+
 /// What was unloaded: it stays in the index. By model and version.
 pub(crate) type Unloaded = Mutex<BTreeMap<(String, String), Weak<ModelVersion>>>;
 
@@ -90,7 +97,8 @@ impl Service {
         self.unloaded.lock().retain(|(name, _), _| models.iter().all(|(known, _)| known != name));
         for ((name, version), gone) in self.unloaded.lock().iter() {
             let (name, version) = (name.clone(), version.clone());
-            index.push(left(name, version, gone));
+            let entry = left(name, version, gone);
+            index.push(if self.turns.loads(&entry.name) { entry.loading() } else { entry });
         }
         if self.config().explicit_control {
             for repository in &self.config().repositories {
@@ -98,9 +106,11 @@ impl Service {
                     if index.iter().any(|entry| entry.name == name) {
                         continue;
                     }
+                    let loads = self.turns.loads(&name);
                     let reason = repository.failure(&name).unwrap_or_default();
                     let state = if reason.is_empty() { "" } else { "UNAVAILABLE" };
-                    index.push(ModelIndex { name, state, reason, ..ModelIndex::default() });
+                    let entry = ModelIndex { name, state, reason, ..ModelIndex::default() };
+                    index.push(if loads { entry.loading() } else { entry });
                 }
             }
         }
@@ -121,23 +131,37 @@ impl Service {
         let configuration = load_parameters(parameters)?;
         let (name, _) = self.split(name);
         let Some(repository) = self.repository(name) else {
-            let message = format!("no model \"{name}\" in the model store to load");
+            let message =
+                format!("failed to load \"{name}\": there is no such model in the model store");
             return Err(Error::new(ErrorCode::ModelNotFound, message));
         };
         let (engine, asked) = (Arc::clone(self.engine()), name.to_owned());
-        let loaded = blocking(move || repository.load(&engine, &asked, configuration.as_deref()));
-        loaded.await?.map_err(|error| match error.code() {
-            ErrorCode::ModelNotFound | ErrorCode::InvalidInput | ErrorCode::Unsupported => error,
+        let turn = self.turns.wait(name, true).await;
+        let loaded = blocking(move || {
+            // To the end of it, whether its client waits or not.
+            let _turn = turn;
+            repository.load(&engine, &asked, configuration.as_deref())
+        });
+        let loaded = loaded.await?;
+        if loaded.is_err() && self.engine().model(name).is_err() {
+            // Not because somebody unloaded it, as before, is it not there now.
+            self.unloaded.lock().retain(|(gone, _), _| gone != name);
+        }
+        loaded.map_err(|error| match error.code() {
             ErrorCode::Unavailable if self.engine().is_draining() => error,
-            _ => {
+            code => {
+                let told =
+                    [ErrorCode::ModelNotFound, ErrorCode::InvalidInput, ErrorCode::Unsupported];
+                let code = if told.contains(&code) { code } else { ErrorCode::InvalidModel };
+                // Triton's clients look for the first words.
                 let message = format!("failed to load \"{name}\": {}", error.message());
-                Error::invalid_model(message).caused_by(error)
+                Error::new(code, message).caused_by(error)
             }
         })
     }
 
-    /// Unloads a model by its name: requests that are in are answered, new ones refused from now on. Comes
-    /// back before the last of them is.
+    /// Unloads a model by its name, once a load of it that goes on is done: requests that are in are answered,
+    /// new ones refused from now on. Comes back before the last of them is.
     ///
     /// # Errors
     /// [`ErrorCode::Unavailable`] where clients may not. A model that is not loaded is none.
@@ -147,9 +171,14 @@ impl Service {
         let (name, _) = self.split(name);
         let (engine, asked) = (Arc::clone(self.engine()), name.to_owned());
         let repository = self.repository(name);
-        let taken = blocking(move || match repository {
-            Some(repository) => repository.take_out(&engine, &asked),
-            None => take_out(&engine, &asked),
+        // One that is being loaded is unloaded then.
+        let turn = self.turns.wait(name, false).await;
+        let taken = blocking(move || {
+            let _turn = turn;
+            match repository {
+                Some(repository) => repository.take_out(&engine, &asked),
+                None => take_out(&engine, &asked),
+            }
         });
         let versions = match taken.await? {
             Err(error) if error.code() == ErrorCode::ModelNotFound => return Ok(()),

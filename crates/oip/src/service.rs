@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mar_engine::Engine;
 
 use crate::repository::Unloaded;
+use crate::turns::Turns;
 use crate::{Figures, Repository, SharedMemory};
 
 /// What a service can be told.
@@ -31,6 +32,7 @@ pub struct Service {
     engine: Arc<Engine>,
     config: ServiceConfig,
     pub(crate) unloaded: Unloaded,
+    pub(crate) turns: Turns,
     shared_memory: Arc<SharedMemory>,
 }
 
@@ -38,7 +40,8 @@ impl Service {
     /// A service over this engine.
     pub fn new(engine: Arc<Engine>, config: ServiceConfig) -> Self {
         let shared_memory = Arc::new(SharedMemory::new(config.shared_memory.clone()));
-        Self { engine, config, shared_memory, unloaded: Unloaded::default() }
+        let (unloaded, turns) = (Unloaded::default(), Turns::default());
+        Self { engine, config, unloaded, turns, shared_memory }
     }
 
     /// The engine behind it.

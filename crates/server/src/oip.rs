@@ -19,8 +19,10 @@ pub(crate) fn service(
     snapshots: &Arc<Snapshots>,
     repositories: &Arc<Repositories>,
 ) -> Service {
+    // Triton's clients look for its name before they go on, and its own examples do.
+    let name = if settings.triton.told { "triton" } else { "marserve" };
     let config = ServiceConfig {
-        name: "marserve".to_owned(),
+        name: name.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         explicit_control: settings.explicit_control(),
         repositories: vec![

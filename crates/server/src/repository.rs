@@ -51,7 +51,7 @@ impl Archives {
             }
         }
         let message = format!(
-            "the model store has no archive of the name {:?}; put NAME.mar there",
+            "the model store has neither an archive nor a model folder of the name {:?}; put NAME.mar there, or a folder NAME with a version",
             name.chars().take(64).collect::<String>()
         );
         Err(Error::new(ErrorCode::ModelNotFound, message))

@@ -21,7 +21,8 @@ use crate::settings::{GrpcService, Settings};
 use crate::snapshots::Snapshots;
 use crate::{fetch, grpc, oip, startup, tls};
 
-/// Listeners that answer from [`Server::bind`] on, and the engine behind them.
+/// Listeners that answer from [`Server::bind`] on, and the engine behind them; ready once
+/// [`Server::load`] is done.
 #[derive(Debug)]
 pub struct Server {
     engine: Arc<Engine>,
@@ -94,6 +95,8 @@ impl Server {
             snapshots: Arc::clone(&snapshots),
             cors,
         };
+        // Before anything answers, so that nobody takes a server without its models for one that is ready.
+        engine.set_starting(true);
         let mut listeners = Vec::new();
         // Triton's clients expect room for larger bodies.
         let triton = Shared { settings: Arc::new(settings.for_triton()), ..shared.clone() };
@@ -173,6 +176,7 @@ impl Server {
         let repositories = Arc::clone(&self.repositories);
         spawn_blocking(move || {
             let all = startup::load(&engine, &settings, &repositories);
+            engine.set_starting(false);
             snapshots.write(&engine, Kind::Startup);
             all
         })

@@ -187,3 +187,65 @@ fn check_rows(most: Option<usize>, inputs: &[InputTensor]) -> Result<()> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use mar_engine::Signature;
+
+    use super::*;
+    use crate::Parameters;
+
+    fn input(name: &str) -> InputTensor {
+        let (dtype, shape) = (DType::U8, vec![1]);
+        let parameters = Parameters::new();
+        InputTensor {
+            name: name.into(),
+            dtype,
+            shape,
+            parameters,
+            data: Some(Bytes::from_static(&[0])),
+        }
+    }
+
+    /// The names in the network's order.
+    fn order(specs: Option<&[&str]>, given: &[&str]) -> Result<Vec<String>, String> {
+        let inputs = specs.map(|names| names.iter().copied().map(TensorSpec::named).collect());
+        let signature = Signature { inputs, outputs: None };
+        let interface = Interface { signature, ..Interface::default() };
+        let inputs = ordered("m", &interface, given.iter().copied().map(input).collect());
+        let inputs = inputs.map_err(|error| error.message().to_owned())?;
+        Ok(inputs.into_iter().map(|input| input.name).collect())
+    }
+
+    #[test]
+    fn names_tell_the_place_and_where_nobody_knows_them_their_numbers() {
+        let names = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(order(Some(&["a", "b"]), &["b", "a"]), names(&["a", "b"]));
+        assert_eq!(order(Some(&["i__0", "i__1"]), &["x__1", "x__0"]), names(&["x__0", "x__1"]));
+        assert_eq!(order(None, &["x__1", "x__0"]), names(&["x__0", "x__1"]));
+        for as_given in [&["b", "a"][..], &["x__2", "x__0"], &["x__1", "x__1"], &["x__0", "a"]] {
+            assert_eq!(order(None, as_given), names(as_given));
+        }
+        let twice = order(Some(&["i__0", "i__1"]), &["i__0", "x__0"]);
+        assert_eq!(twice.unwrap_err(), "input \"i__0\" is given twice");
+        // Numbers are no names where the network has names.
+        assert!(order(Some(&["a"]), &["x__0"]).unwrap_err().contains("unexpected input \"x__0\""));
+        assert!(order(Some(&["i__0"]), &["x__1"]).unwrap_err().contains("unexpected"));
+    }
+
+    #[test]
+    fn truth_is_a_byte_of_0_or_1_and_data_comes_from_one_place() {
+        let memory = SharedMemory::default();
+        let mut of = input("x");
+        of.dtype = DType::Bool;
+        assert_eq!(tensor(of.clone(), &memory).unwrap().name(), Some("x"));
+        of.data = Some(Bytes::from_static(&[2]));
+        assert!(tensor(of, &memory).unwrap_err().message().contains("0 or 1"));
+        let nowhere = InputTensor { data: None, ..input("x") };
+        assert!(tensor(nowhere, &memory).unwrap_err().message().contains("has no data"));
+        let strings = InputTensor { dtype: DType::Bytes, ..input("x") };
+        let cut = tensor(strings, &memory).unwrap_err();
+        assert!(cut.message().contains("string 0") && cut.message().contains("cut off"), "{cut}");
+    }
+}

@@ -179,3 +179,35 @@ impl Place {
         parameters
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize) -> Vec<Tensor> {
+        (0..count).map(|value| Tensor::from_vec(&[1], vec![value as u64]).unwrap()).collect()
+    }
+
+    fn names(outputs: &[Tensor]) -> Vec<&str> {
+        outputs.iter().map(|output| output.name().unwrap()).collect()
+    }
+
+    #[test]
+    fn outputs_have_the_declared_names_else_their_own_else_numbers() {
+        let specs = ["a", "b"].map(TensorSpec::named);
+        assert_eq!(names(&named(Some(&specs), numbers(2))), ["a", "b"]);
+        let mut own = numbers(2);
+        own[1] = own[1].clone().named("mine");
+        assert_eq!(names(&named(None, own)), ["output__0", "mine"]);
+        assert_eq!(names(&named(Some(&specs), numbers(1))), ["output"]);
+    }
+
+    #[test]
+    fn an_output_is_asked_for_by_its_name_or_number() {
+        assert_eq!(place(&["a", "b"], "b").unwrap(), 1);
+        assert_eq!(place(&["output__0", "output__1"], "OUTPUT__1").unwrap(), 1);
+        assert_eq!(place(&["output"], "OUTPUT__0").unwrap(), 0);
+        let error = place(&["a"], "OUTPUT__0").unwrap_err();
+        assert_eq!(error.message(), "unexpected output \"OUTPUT__0\"; the model's outputs: \"a\"");
+    }
+}

@@ -1,6 +1,6 @@
 //! What a configuration leaves out: from the model's file, and by default.
 
-use mar_engine::{NetworkFile, Result, TensorSpec};
+use mar_engine::{Error, NetworkFile, Result, TensorSpec};
 use mar_proto::inference::model_config::SchedulingChoice;
 use mar_proto::inference::model_instance_group::Kind;
 use mar_proto::inference::model_version_policy::{Latest, PolicyChoice};
@@ -31,7 +31,12 @@ pub(super) fn from_file(
     if declared {
         return Ok(());
     }
-    let known = |which, specs| known(which, specs, source);
+    let name = config.default_model_filename.clone();
+    let onnx = config.platform == Format::Onnx.names()[0];
+    let known = |which, specs| {
+        known(specs)
+            .ok_or_else(|| if onnx { cut_off(which, &name) } else { undeclared(which, source) })
+    };
     let file = (
         known(Which::Input, file.signature.inputs.as_deref()),
         known(Which::Output, file.signature.outputs.as_deref()),
@@ -97,19 +102,28 @@ struct Known {
     sides: Vec<i64>,
 }
 
-fn known(which: Which, specs: Option<&[TensorSpec]>, source: &Source) -> Result<Vec<Known>> {
+fn known(specs: Option<&[TensorSpec]>) -> Option<Vec<Known>> {
     let of = |spec: &TensorSpec| {
         let sides = spec.shape.as_ref()?.iter().copied().map(dim).collect();
         Some(Known { name: spec.name.clone(), data_type: data_type(spec.dtype?).into(), sides })
     };
-    let known = specs.and_then(|specs| specs.iter().map(of).collect::<Option<Vec<_>>>());
-    known.ok_or_else(|| {
-        let key = which.key();
-        source.wrong(&format!(
-            "the {key}s are not declared and the model's file does not say them, as TorchScript's never does; write {key} [ {{ name: \"{}__0\", data_type: TYPE_FP32, dims: [ ... ] }} ] into config.pbtxt",
-            key.to_uppercase()
-        ))
-    })
+    specs.and_then(|specs| specs.iter().map(of).collect())
+}
+
+/// An ONNX file says all of its inputs and outputs where it is whole.
+fn cut_off(which: Which, name: &str) -> Error {
+    let key = which.key();
+    Error::invalid_model(format!(
+        "{name} does not say its {key}s as tensors: it is no ONNX file, or cut off, or has sequences or maps among them"
+    ))
+}
+
+fn undeclared(which: Which, source: &Source) -> Error {
+    let key = which.key();
+    source.wrong(&format!(
+        "the {key}s are not declared and the model's file does not say them, as TorchScript's never does; write {key} [ {{ name: \"{}__0\", data_type: TYPE_FP32, dims: [ ... ] }} ] into config.pbtxt",
+        key.to_uppercase()
+    ))
 }
 
 /// Whether a tensor that is declared has as many sides as the file's, so that none is left for the batch.

@@ -19,3 +19,4 @@ pub use layout::is_model;
 pub use model::Model;
 pub use repository::Repositories;
 pub use reshape::{to_client, to_network};
+pub(crate) use types::data_type;

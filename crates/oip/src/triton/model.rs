@@ -66,8 +66,11 @@ impl Model {
                 (number, file.and_then(|file| look(&file).map(|looked| (file, looked))))
             })
             .collect();
-        let best = looked.iter().rev().find_map(|(_, looked)| looked.as_ref().ok());
-        if let Some((_, file)) = best {
+        // One that is cut off says nothing, and is no reason to lose the others.
+        let files: Vec<&NetworkFile> =
+            looked.iter().rev().filter_map(|(_, it)| Some(&it.as_ref().ok()?.1)).collect();
+        let telling = files.iter().find(|file| file.signature.inputs.is_some());
+        if let Some(file) = telling.or(files.first()) {
             complete::from_file(&mut config, file, &source)?;
             complete::by_default(&mut config, file.cuda_devices, format, &source)?;
         }

@@ -134,6 +134,7 @@ fn what_is_not_honoured_is_refused_by_file_line_and_key() {
         ("instance_group [ { passive: true } ]", "passive is not served"),
         ("instance_group [ { secondary_devices [ { } ] } ]", "secondary_devices is not served"),
         ("instance_group [ { count: -1 } ]", "count of an instance_group is below 0"),
+        ("instance_group [ { count: 1025 } ]", "count of an instance_group is above 1024"),
         (
             "optimization { execution_accelerators { gpu_execution_accelerator: [ { name: \"tensorrt\" } ] } }",
             "execution_accelerators is not served",
@@ -356,6 +357,32 @@ fn inputs_come_in_the_networks_order() {
     let other = file(&[f32s("a"), f32s("c")], &[f32s("y")]);
     let error = repository.network(&other).unwrap_err().to_string();
     assert!(error.contains("input \"b\" is none of the model's: a, c"), "{error}");
+    let text = text.replace("name: \"b\"", "name: \"a\"");
+    let repository = repository.file("config.pbtxt", &format!("{text}\n{config}"));
+    let error = repository.network(&graph).unwrap_err().to_string();
+    assert!(error.contains("input \"a\" is declared twice"), "{error}");
+    // Nor is it told that TorchScript says nothing, where the file is cut off.
+    let repository = onnx(Repository::empty());
+    let error = repository.network(&NetworkFile::default()).unwrap_err().to_string();
+    assert!(error.contains("model.onnx does not say its inputs"), "{error}");
+}
+
+#[test]
+fn a_version_that_is_cut_off_takes_no_other_with_it() {
+    let f32s = |name: &str| spec(name, DType::F32, &[-1, 2]);
+    let whole = file(&[f32s("x")], &[f32s("y")]);
+    let repository = Repository::empty()
+        .file("1/model.onnx", "")
+        .file("2/model.onnx", "")
+        .file("config.pbtxt", "version_policy: { all { } }");
+    let look = |path: &Path| {
+        let cut_off = path.ends_with("2/model.onnx");
+        Ok(if cut_off { NetworkFile::default() } else { whole.clone() })
+    };
+    let model = Model::read(&repository.model(), None, &look).unwrap();
+    let first = model.versions[0].1.as_ref().unwrap();
+    assert_eq!(names(first.signature.inputs.as_ref()), ["x"]);
+    assert_eq!(model.versions.len(), 2, "the other says why when it is opened");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn dtype(data_type: i32) -> Option<DType> {
 }
 
 /// How a configuration names a type.
-pub(super) fn data_type(dtype: DType) -> DataType {
+pub(crate) fn data_type(dtype: DType) -> DataType {
     match dtype {
         DType::Bool => DataType::TypeBool,
         DType::U8 => DataType::TypeUint8,
@@ -103,6 +103,12 @@ pub(super) fn ordered<'a>(
     source: &Source,
 ) -> Result<Vec<Place<'a>>> {
     let key = which.key();
+    let again = |(index, it): &(usize, &Declared<'_>)| {
+        declared.iter().take(*index).any(|before| before.name == it.name)
+    };
+    if let Some((_, twice)) = declared.iter().enumerate().find(again) {
+        return Err(source.refuse(key, &format!("\"{}\" is declared twice", twice.name)));
+    }
     let places = |order: Vec<Declared<'a>>| order.into_iter().map(Place::Declared).collect();
     let Some(file) = of_file else { return Ok(places(numbered(declared))) };
     let in_file = |name: &str| file.iter().position(|spec| spec.name == name);

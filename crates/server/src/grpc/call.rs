@@ -115,6 +115,7 @@ impl Need {
         let oip = |key| Self { key, torchserve: false };
         if let Some(method) = path.strip_prefix(OPEN_INFERENCE) {
             return oip(match method {
+                "ServerLive" | "ServerReady" => Key::None,
                 "RepositoryModelLoad" | "RepositoryModelUnload" => Key::Management,
                 "TraceSetting" | "LogSettings" => Key::Either,
                 _ => Key::Inference,
@@ -155,7 +156,9 @@ mod tests {
         };
         let oip = |method: &str| need(&format!("{OPEN_INFERENCE}{method}"));
         assert_eq!(oip("ModelInfer"), (Key::Inference, false));
-        assert_eq!(oip("ServerLive"), (Key::Inference, false));
+        assert_eq!(oip("ServerMetadata"), (Key::Inference, false));
+        assert_eq!(oip("ServerLive"), (Key::None, false));
+        assert_eq!(oip("ServerReady"), (Key::None, false));
         assert_eq!(oip("RepositoryModelLoad"), (Key::Management, false));
         assert_eq!(oip("RepositoryModelUnload"), (Key::Management, false));
         assert_eq!(oip("LogSettings"), (Key::Either, false));

@@ -22,7 +22,7 @@ use crate::logging::one_line;
 pub(super) const COMMAND: &str = "check";
 
 const DIFFERS: u8 = 1;
-const NOT_CHECKED: u8 = 2;
+pub(super) const NOT_CHECKED: u8 = 2;
 /// Columns of the table at most; what is longer is broken.
 const WIDTH: u16 = 140;
 

@@ -198,7 +198,7 @@ impl Args {
             .filter_map(|(flag, key, value)| value.map(|value| Flag { name: flag, key, value }));
         Ok(CommandLine {
             config_file: self.ts_config.clone(),
-            no_snapshots: self.ncs,
+            no_snapshots: self.ncs || self.triton.starts_afresh(),
             flags: given.chain(self.triton.flags()?).collect(),
         })
     }

@@ -88,7 +88,9 @@ async fn answer(settings: &Settings, engine: Arc<Engine>, metrics: Arc<Metrics>)
         }
     }
     if settings.strict && !loaded {
-        log::error!("a model did not load and strict is set");
+        log::error!(
+            "a model did not load, and strict is set (--strict, --triton, --exit-on-error): the server ends"
+        );
         server.shut_down().await.ok();
         return Ok(Ended::ModelFailed);
     }

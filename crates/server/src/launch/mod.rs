@@ -30,6 +30,10 @@ pub fn run(
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.get(1).is_some_and(|first| first == check::COMMAND) {
+        if let Err(error) = threads::set_for_libraries(&arguments) {
+            report_failure(&error);
+            return ExitCode::from(check::NOT_CHECKED);
+        }
         return check::run(&arguments[2..], handlers, runtimes);
     }
     let args = match Args::try_parse_from(&arguments) {
@@ -52,7 +56,7 @@ pub fn run(
             background::start(&arguments)
         }),
         Action::Foreground => args.configuration(&around).and_then(|configuration| {
-            threads::wait_without_spinning(&arguments)?;
+            threads::set_for_libraries(&arguments)?;
             foreground::serve(&configuration, handlers, runtimes)
         }),
     };

@@ -69,6 +69,11 @@ impl TritonArgs {
         self.load_model.iter().map(word)
     }
 
+    /// Whether the last run is forgotten, as with `--ncs`: Triton serves what its repository holds.
+    pub(super) fn starts_afresh(&self) -> bool {
+        self.triton
+    }
+
     /// What the flags set.
     ///
     /// # Errors
@@ -139,6 +144,8 @@ mod tests {
     fn ports_and_hosts_become_addresses() {
         assert_eq!(set("x"), [""; 0]);
         assert_eq!(set("x --triton"), ["triton=true"]);
+        assert!(Alone::parse_from(["x", "--triton"]).triton.starts_afresh());
+        assert!(!Alone::parse_from(["x", "--http-port=1"]).triton.starts_afresh());
         assert_eq!(
             set("x --http-port=9000 --allow-metrics=false --exit-on-error=false"),
             [

@@ -44,6 +44,8 @@ pub(crate) fn sites(settings: &Settings) -> Result<Vec<Site>> {
             "{} and {endpoint} are one address; let both speak TLS or neither",
             site.endpoint
         );
+        // As large a body as Triton's clients expect, wherever they come.
+        site.triton |= triton;
         if !site.surfaces.contains(&surface) {
             site.surfaces.push(surface);
         }
@@ -135,7 +137,12 @@ mod tests {
             [(at(8000), vec![Inference], true), (at(8002), vec![Metrics], true)]
         );
         settings.triton.metrics = Some(http(3));
-        assert_eq!(of(&settings), [(at(8000), vec![Inference], true)]);
+        let own = (at(3), vec![Metrics], true);
+        assert_eq!(of(&settings), [own, (at(8000), vec![Inference], true)]);
+        settings.triton.http = Some(http(1));
+        settings.triton.metrics = None;
+        assert_eq!(of(&settings), [(at(1), vec![Inference], true)]);
+        settings.triton.http = Some(http(8000));
         settings.measuring.endpoint = false;
         settings.triton.metrics = Some(http(8002));
         assert_eq!(of(&settings), [(at(8000), vec![Inference], true)], "no figures, no address");

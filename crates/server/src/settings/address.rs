@@ -50,10 +50,7 @@ pub(crate) fn check_reach(
     access: &Access,
     meant: bool,
 ) -> Result<()> {
-    let local = match &endpoint.address {
-        Address::Tcp(address) => address.ip().is_loopback(),
-        Address::Unix(_) => true,
-    };
+    let local = is_local(endpoint);
     let asks = access.tokens.is_some() || access.api_key.is_some() || endpoint.tls;
     ensure!(
         local || asks || meant,
@@ -62,6 +59,14 @@ pub(crate) fn check_reach(
          api_key_file) or use https; add --disable-token-auth if it is meant to be open"
     );
     Ok(())
+}
+
+/// Whether no other machine can reach an address.
+pub(crate) fn is_local(endpoint: &Endpoint) -> bool {
+    match &endpoint.address {
+        Address::Tcp(address) => address.ip().is_loopback(),
+        Address::Unix(_) => true,
+    }
 }
 
 /// The certificate and its key, where an endpoint needs them or they are named.

@@ -48,8 +48,9 @@ pub(crate) fn read(asked: &CommandLine, around: &Surroundings) -> Result<Configu
         ));
     }
     let api_key = around.variable(API_KEY);
+    let remembers = !asked.no_snapshots && !draft.triton.enabled;
     let mut settings = draft.finish(api_key)?;
-    settings.snapshots = (!asked.no_snapshots).then(|| around.snapshots());
+    settings.snapshots = remembers.then(|| around.snapshots());
     settings.effective = effective(&layers);
     let rows = rows(&layers, &settings, api_key.is_some());
     Ok(Configuration { settings, warnings: layers.warnings, rows })
@@ -242,6 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_shared_where_every_client_is_on_this_machine_or_that_is_said() {
+        let shares = |text: &str| settings(text).unwrap().shared_memory;
+        assert!(shares(""));
+        assert!(!shares("allow_shared_memory=false\n"));
+        for key in ["inference_address", "triton_http_address", "grpc_inference_address"] {
+            let host = if key.starts_with("grpc") { "0.0.0.0" } else { "http://0.0.0.0:1" };
+            let open = format!("{key}={host}\ndisable_token_authorization=true\n");
+            assert!(!shares(&open), "{open}");
+            assert!(shares(&format!("{open}allow_shared_memory=true\n")), "{open}");
+        }
+        assert!(shares("metrics_address=http://0.0.0.0:1\n"));
+    }
+
+    #[test]
     fn the_key_comes_from_the_variable_before_the_file_and_is_never_shown() {
         let (folder, mut around) = place("api_key_file=$$KEYS$$/key\n");
         around.variables.insert("KEYS".into(), folder.path().display().to_string());
@@ -275,7 +290,7 @@ mod tests {
             ];
             let shown: Vec<_> =
                 places.into_iter().map(|place| place.map_or("-".into(), shown)).collect();
-            (shown.join(" "), s.triton.told, s.strict, s.triton.max_body_size)
+            (shown.join(" "), s.triton.told, s.strict, s.triton.max_request_size)
         };
         let large = 64 << 20;
         assert_eq!(of(""), ("- - -".into(), false, false, large));
@@ -288,6 +303,9 @@ mod tests {
         let own = "triton_http_address=127.0.0.1:1\ntriton_grpc_address=http://127.0.0.1\n";
         let places = "http://127.0.0.1:1 http://127.0.0.1:8001 -";
         assert_eq!(of(own), (places.into(), true, false, large));
+        let answers = |lines: &str| settings(lines).unwrap().triton.max_response_size;
+        assert_eq!(answers("triton=true\nmax_request_size=9\n"), 0x7fff_ffff, "Triton's");
+        assert_eq!(answers("triton=true\nmax_response_size=7\n"), 7);
         let off = "triton=true\ntriton_metrics_address=off\ntriton_grpc_address=OFF\n";
         assert_eq!(of(off).0, "http://127.0.0.1:8000 - -");
         for key in ["triton_http_address", "triton_grpc_address"] {
@@ -303,6 +321,8 @@ mod tests {
             std::fs::create_dir_all(folder.path().join("store/m/1")).unwrap();
             let settings = read(&CommandLine::default(), &around).unwrap().settings;
             let explicit = settings.explicit_control();
+            // The next start serves what the repository holds then, not what this one served.
+            assert_eq!(settings.snapshots.is_none(), lines.contains("triton=true"));
             (settings.models.len(), explicit)
         };
         assert_eq!(loaded(""), (0, false));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::address::{check_reach, tls};
+use super::address::{check_reach, is_local, tls};
 use super::grpc::GrpcDraft;
 use super::models::{self, Models};
 use super::triton::TritonDraft;
@@ -30,6 +30,8 @@ pub(crate) struct Draft {
     pub(crate) private_key_file: Option<PathBuf>,
     /// The key `disable_token_authorization`: tokens are made only where it is set, and false.
     pub(crate) disable_tokens: Option<bool>,
+    /// Whether clients may share memory; where nobody can be on another machine, if nothing is said.
+    pub(crate) shared_memory: Option<bool>,
     pub(crate) token_life: Duration,
     pub(crate) api_key_file: Option<PathBuf>,
 }
@@ -48,6 +50,7 @@ impl Default for Draft {
             certificate_file: None,
             private_key_file: None,
             disable_tokens: None,
+            shared_memory: None,
             token_life: Duration::from_hours(1),
             api_key_file: None,
         }
@@ -92,6 +95,9 @@ impl Draft {
         settings.tls = tls(self.certificate_file, self.private_key_file, &endpoints)?;
         // Not the metrics: they change nothing and tell no input, TorchServe's tokens never guard them,
         // and they are local unless somebody wrote another address down.
+        // Who shares memory with the server is on its machine, and others would read and write what lies there.
+        let all_local = guarded.iter().all(|(_, endpoint)| is_local(endpoint));
+        settings.shared_memory = self.shared_memory.unwrap_or(all_local);
         for (key, endpoint) in guarded {
             check_reach(key, endpoint, &settings.access, self.disable_tokens == Some(true))?;
         }

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use super::{Address, Endpoint, GrpcService, GrpcSite, MAX_BODY_SIZE, Settings};
 
 /// The largest body that Triton takes by default, in bytes.
-const MAX_TRITON_BODY: usize = 64 << 20;
+const MAX_REQUEST: usize = 64 << 20;
+
+/// The largest answer that Triton's clients take over gRPC; over HTTP it knows no bound.
+const MAX_ANSWER: usize = i32::MAX as usize;
 
 /// The server as clients and scripts of Triton expect it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +19,10 @@ pub struct Triton {
     pub http: Option<Endpoint>,
     /// Where the figures answer.
     pub metrics: Option<Endpoint>,
-    /// The largest body of a request or an answer on its addresses, in bytes.
-    pub max_body_size: usize,
+    /// The largest body of a request on its addresses, in bytes.
+    pub max_request_size: usize,
+    /// The largest body of an answer.
+    pub max_response_size: usize,
 }
 
 /// Who decides which models are loaded.
@@ -70,11 +75,12 @@ impl TritonDraft {
         let http = self.http.endpoint(self.enabled, 8000);
         let metrics = self.metrics.endpoint(self.enabled, 8002);
         // Whoever set a size meant it for every address.
-        let size = settings.max_request_size;
-        let max_body_size = if size == MAX_BODY_SIZE { MAX_TRITON_BODY } else { size };
+        let size = |set: usize, usual| if set == MAX_BODY_SIZE { usual } else { set };
+        let max_request_size = size(settings.max_request_size, MAX_REQUEST);
+        let max_response_size = size(settings.max_response_size, MAX_ANSWER);
         let grpc = self.grpc.endpoint(self.enabled, 8001);
         let told = self.enabled || http.is_some() || grpc.is_some() || metrics.is_some();
-        settings.triton = Triton { told, http, metrics, max_body_size };
+        settings.triton = Triton { told, http, metrics, max_request_size, max_response_size };
         if let Some(endpoint) = grpc {
             let services = vec![GrpcService::OpenInference];
             settings.grpc.push(GrpcSite::new(endpoint, services, GRPC_KEY));
@@ -93,7 +99,7 @@ impl Settings {
 
     /// The same settings for Triton's addresses: with the sizes of bodies that its clients expect.
     pub(crate) fn for_triton(&self) -> Self {
-        let size = self.triton.max_body_size;
-        Self { max_request_size: size, max_response_size: size, ..self.clone() }
+        let Triton { max_request_size, max_response_size, .. } = self.triton;
+        Self { max_request_size, max_response_size, ..self.clone() }
     }
 }

@@ -245,9 +245,9 @@ pub(crate) const USED: &[Key] = &[
     ),
     used(
         "allow_shared_memory",
-        "true",
+        "(where all addresses are local)",
         "whether clients may hand over tensors in POSIX shared memory, which the server then reads and writes",
-        |d, text| switch(text).map(|value| d.settings.shared_memory = value),
+        |d, text| switch(text).map(|value| d.shared_memory = Some(value)),
     ),
     used(
         "api_key_file",

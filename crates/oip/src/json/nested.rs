@@ -113,7 +113,7 @@ mod tests {
         );
         assert!(read("[3.4e38]", DType::BF16).unwrap_err().contains("BF16 does not hold"));
         let infinite = read("[-Infinity]", DType::F16).unwrap();
-        assert_eq!(infinite.numbers().at(0), f64::NEG_INFINITY);
+        assert!(infinite.numbers().at(0) < f64::MIN, "it is written as such");
     }
 
     #[test]

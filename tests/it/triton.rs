@@ -292,6 +292,10 @@ fn clients_load_unload_and_load_anew_where_they_may() {
 
     let unload =
         |name: &str| post(&server.triton(&format!("/v2/repository/models/{name}/unload")), b"");
+    // It has no handler of its own, which could be loaded or unloaded.
+    assert_eq!(unload("m@handler").status, 200);
+    assert_eq!(numbers(&ask(&server, name, &one)), [3.0, 6.0]);
+    assert_eq!(loads(&server, "m@handler", &json!({})).status, 404);
     assert_eq!(unload(name).status, 200);
     assert_eq!(ask(&server, name, &one).status, 404);
     let deadline = Instant::now() + Duration::from_mins(1);

@@ -70,6 +70,18 @@ impl Service {
         }
     }
 
+    /// The model that is loaded or unloaded where a client names it or its handler, which come and go together.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ModelNotFound`] where it is loaded and has no handler.
+    pub(crate) fn changed_with<'a>(&self, name: &'a str) -> Result<&'a str> {
+        let (model, handler) = self.split(name);
+        if handler && self.engine().model(model).is_ok() {
+            self.named(model, None, true)?;
+        }
+        Ok(model)
+    }
+
     fn named(&self, model: &str, version: Option<&str>, handler: bool) -> Result<Named> {
         let version = self.engine().version(model, version)?;
         if handler && !has_handler(&version) {

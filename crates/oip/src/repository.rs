@@ -129,7 +129,7 @@ impl Service {
     pub async fn load(&self, name: &str, parameters: &Parameters) -> Result<()> {
         self.refuse_if_not_explicit()?;
         let configuration = load_parameters(parameters)?;
-        let (name, _) = self.split(name);
+        let name = self.changed_with(name)?;
         let Some(repository) = self.repository(name) else {
             let message =
                 format!("failed to load \"{name}\": there is no such model in the model store");
@@ -168,7 +168,7 @@ impl Service {
     pub async fn unload(&self, name: &str, parameters: &Parameters) -> Result<()> {
         self.refuse_if_not_explicit()?;
         unload_parameters(parameters)?;
-        let (name, _) = self.split(name);
+        let Ok(name) = self.changed_with(name) else { return Ok(()) };
         let (engine, asked) = (Arc::clone(self.engine()), name.to_owned());
         let repository = self.repository(name);
         // One that is being loaded is unloaded then.

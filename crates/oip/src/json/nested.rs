@@ -2,7 +2,7 @@
 //! write them.
 
 use bytes::Bytes;
-use mar_engine::{DType, Error, Result, Tensor};
+use mar_engine::{DType, Element, Error, Result, Tensor};
 
 use super::elements::{self, Strings};
 use super::reader::Reader;
@@ -32,13 +32,28 @@ pub(super) fn tensor(text: &[u8], dtype: DType) -> Result<(Vec<usize>, Bytes)> {
 /// Singles as halves.
 fn narrowed(bytes: Bytes, count: usize, dtype: DType) -> Result<Bytes> {
     let wide = Tensor::from_bytes(DType::F32, &[count], bytes)?;
-    let values = wide.as_slice::<f32>()?.iter();
+    let values = wide.as_slice::<f32>()?;
     let narrow = if dtype == DType::F16 {
-        Tensor::from_vec(&[count], values.map(|value| half::f16::from_f32(*value)).collect())?
+        halves(values, half::f16::from_f32, half::f16::is_infinite)?
     } else {
-        Tensor::from_vec(&[count], values.map(|value| half::bf16::from_f32(*value)).collect())?
+        halves(values, half::bf16::from_f32, half::bf16::is_infinite)?
     };
     Ok(narrow.bytes().clone())
+}
+
+/// The nearest half of each; an error where a number has none, because it is beyond the range.
+fn halves<T: Element>(values: &[f32], of: fn(f32) -> T, infinite: fn(T) -> bool) -> Result<Tensor> {
+    let half = |(index, value): (usize, &f32)| {
+        let half = of(*value);
+        if infinite(half) && value.is_finite() {
+            let word = T::DTYPE.datatype();
+            let message = format!("element {index} is {value:e}, which {word} does not hold");
+            return Err(Error::invalid_input(message));
+        }
+        Ok(half)
+    };
+    let halves = values.iter().enumerate().map(half).collect::<Result<Vec<T>>>()?;
+    Tensor::from_vec(&[halves.len()], halves)
 }
 
 /// The lengths of arrays within each other, of which those beside each other are the same.
@@ -92,6 +107,13 @@ mod tests {
         }
         let halves = read("[0.5, 65504]", DType::F16).unwrap();
         assert_eq!(halves.numbers().iter().collect::<Vec<_>>(), [0.5, 65504.0]);
+        assert_eq!(
+            read("[1, 65520]", DType::F16).unwrap_err(),
+            "element 1 is 6.552e4, which FP16 does not hold"
+        );
+        assert!(read("[3.4e38]", DType::BF16).unwrap_err().contains("BF16 does not hold"));
+        let infinite = read("[-Infinity]", DType::F16).unwrap();
+        assert!(infinite.numbers().at(0) < f64::MIN, "it is written as such");
     }
 
     #[test]

@@ -169,12 +169,12 @@ pub(super) fn check(config: &ModelConfig, source: &Source) -> Result<Vec<String>
 }
 
 /// More workers of a model are a mistake, which would take the memory of the machine.
-const INSTANCES: i32 = 1024;
+const INSTANCES: i32 = 1000;
 
 fn instance_group(group: &ModelInstanceGroup, source: &Source) -> Result<Vec<&'static str>> {
     for (is_set, key, why) in [
         (group.count < 0, "count", "of an instance_group is below 0"),
-        (group.count > INSTANCES, "count", "of an instance_group is above 1024"),
+        (group.count > INSTANCES, "count", "of an instance_group is above 1000"),
         (!group.profile.is_empty(), "profile", "is not served: it is TensorRT's; take it out"),
         (group.passive, "passive", "is not served: every instance takes requests; take it out"),
         (

@@ -134,7 +134,7 @@ fn what_is_not_honoured_is_refused_by_file_line_and_key() {
         ("instance_group [ { passive: true } ]", "passive is not served"),
         ("instance_group [ { secondary_devices [ { } ] } ]", "secondary_devices is not served"),
         ("instance_group [ { count: -1 } ]", "count of an instance_group is below 0"),
-        ("instance_group [ { count: 1025 } ]", "count of an instance_group is above 1024"),
+        ("instance_group [ { count: 1001 } ]", "count of an instance_group is above 1000"),
         (
             "optimization { execution_accelerators { gpu_execution_accelerator: [ { name: \"tensorrt\" } ] } }",
             "execution_accelerators is not served",

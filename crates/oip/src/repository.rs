@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::names::{HANDLER, has_handler};
 use crate::{Parameter, Parameters, Service, readiness};
 
-/// Where models lie that can be loaded by their names. Everything here blocks but [`Self::names`].
+/// Where models lie that can be loaded by their names. Everything here may block.
 pub trait Repository: std::fmt::Debug + Send + Sync {
     /// The models that lie here, loaded or not.
     fn names(&self) -> Vec<String>;
@@ -88,29 +88,30 @@ pub fn take_out(engine: &Engine, name: &str) -> Result<Vec<Arc<ModelVersion>>> {
 impl Service {
     /// Every model that is or was loaded, with its versions, and where clients may load models also those
     /// that they could; those that serve alone, where `ready` says so.
-    pub fn index(&self, ready: bool) -> Vec<ModelIndex> {
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where it was cut off.
+    pub async fn index(&self, ready: bool) -> Result<Vec<ModelIndex>> {
         let models = self.engine().models();
         let mut index: Vec<ModelIndex> = Vec::new();
         for version in models.iter().flat_map(|(_, model)| &model.versions) {
             index.extend(entries(version));
         }
-        self.unloaded.lock().retain(|(name, _), _| models.iter().all(|(known, _)| known != name));
-        for ((name, version), gone) in self.unloaded.lock().iter() {
-            let (name, version) = (name.clone(), version.clone());
-            let entry = left(name, version, gone);
-            index.push(if self.turns.loads(&entry.name) { entry.loading() } else { entry });
+        let now = |entry: ModelIndex| {
+            if self.turns.loads(&entry.name) { entry.loading() } else { entry }
+        };
+        {
+            let mut unloaded = self.unloaded.lock();
+            unloaded.retain(|(name, _), _| models.iter().all(|(known, _)| known != name));
+            for ((name, version), gone) in unloaded.iter() {
+                index.push(now(left(name.clone(), version.clone(), gone)));
+            }
         }
         if self.config().explicit_control {
-            for repository in &self.config().repositories {
-                for name in repository.names() {
-                    if index.iter().any(|entry| entry.name == name) {
-                        continue;
-                    }
-                    let loads = self.turns.loads(&name);
-                    let reason = repository.failure(&name).unwrap_or_default();
-                    let state = if reason.is_empty() { "" } else { "UNAVAILABLE" };
-                    let entry = ModelIndex { name, state, reason, ..ModelIndex::default() };
-                    index.push(if loads { entry.loading() } else { entry });
+            let repositories = self.config().repositories.clone();
+            for there in blocking(move || lying(&repositories)).await? {
+                if index.iter().all(|entry| entry.name != there.name) {
+                    index.push(now(there));
                 }
             }
         }
@@ -118,7 +119,7 @@ impl Service {
             index.retain(|entry| entry.state == "READY");
         }
         index.sort_by(|one, other| one.name.cmp(&other.name));
-        index
+        Ok(index)
     }
 
     /// Loads a model by its name, anew where it is loaded; returns once it serves.
@@ -130,7 +131,7 @@ impl Service {
         self.refuse_if_not_explicit()?;
         let configuration = load_parameters(parameters)?;
         let name = self.changed_with(name)?;
-        let Some(repository) = self.repository(name) else {
+        let Some(repository) = self.repository(name).await? else {
             let message =
                 format!("failed to load \"{name}\": there is no such model in the model store");
             return Err(Error::new(ErrorCode::ModelNotFound, message));
@@ -170,7 +171,7 @@ impl Service {
         unload_parameters(parameters)?;
         let Ok(name) = self.changed_with(name) else { return Ok(()) };
         let (engine, asked) = (Arc::clone(self.engine()), name.to_owned());
-        let repository = self.repository(name);
+        let repository = self.repository(name).await?;
         // One that is being loaded is unloaded then.
         let turn = self.turns.wait(name, false).await;
         let taken = blocking(move || {
@@ -203,8 +204,9 @@ impl Service {
         Ok(())
     }
 
-    fn repository(&self, name: &str) -> Option<Arc<dyn Repository>> {
-        self.config().repositories.iter().find(|repository| repository.has(name)).cloned()
+    async fn repository(&self, name: &str) -> Result<Option<Arc<dyn Repository>>> {
+        let (repositories, name) = (self.config().repositories.clone(), name.to_owned());
+        blocking(move || repositories.into_iter().find(|repository| repository.has(&name))).await
     }
 
     fn refuse_if_not_explicit(&self) -> Result<()> {
@@ -216,6 +218,19 @@ impl Service {
             "explicit model load / unload is not allowed on this server; start it with --model-control-mode explicit or model_control_mode=explicit",
         ))
     }
+}
+
+/// The lines of the models that lie in repositories.
+fn lying(repositories: &[Arc<dyn Repository>]) -> Vec<ModelIndex> {
+    let of = |repository: &Arc<dyn Repository>| -> Vec<ModelIndex> {
+        let line = |name: String| {
+            let reason = repository.failure(&name).unwrap_or_default();
+            let state = if reason.is_empty() { "" } else { "UNAVAILABLE" };
+            ModelIndex { name, state, reason, ..ModelIndex::default() }
+        };
+        repository.names().into_iter().map(line).collect()
+    };
+    repositories.iter().flat_map(of).collect()
 }
 
 /// A version's line, and its handler's where it has one.

@@ -188,8 +188,8 @@ impl GrpcInferenceService for Protocol {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Answer<RepositoryIndexResponse> {
-        let index = self.service().index(request.into_inner().ready);
-        Ok(Response::new(about::index(index)))
+        let index = self.service().index(request.into_inner().ready).await;
+        answer(index.map(about::index))
     }
 
     async fn repository_model_load(

@@ -100,7 +100,7 @@ pub(super) async fn answer(
         Err(refused) => return refused,
     };
     let done = match call {
-        Call::Index => index(shared, &body),
+        Call::Index => index(shared, &body).await,
         Call::Load(model) => load(shared, request, &model, &body).await,
         Call::Unload(model) => unload(shared, request, &model, &body).await,
         Call::NamedRepository => Err(Error::new(
@@ -113,9 +113,9 @@ pub(super) async fn answer(
     done.unwrap_or_else(|failure| error::response(&failure))
 }
 
-fn index(shared: &Shared, body: &[u8]) -> mar_engine::Result<HttpResponse> {
+async fn index(shared: &Shared, body: &[u8]) -> mar_engine::Result<HttpResponse> {
     let IndexRequest { ready } = parsed(body)?;
-    Ok(HttpResponse::Ok().json(shared.oip.index(ready)))
+    Ok(HttpResponse::Ok().json(shared.oip.index(ready).await?))
 }
 
 async fn load(

@@ -73,14 +73,6 @@ impl Protocol {
     fn service(&self) -> &Arc<Service> {
         &self.shared.oip
     }
-
-    /// Models are others from now on.
-    async fn changed(&self) {
-        let shared = self.shared.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || shared.changed()).await {
-            log::error!("no snapshot was written: {error}");
-        }
-    }
 }
 
 #[tonic::async_trait]
@@ -200,7 +192,6 @@ impl GrpcInferenceService for Protocol {
         let model_name = about::model_of(asked.repository_name, asked.model_name);
         let parameters = parameters::of_repository(asked.parameters);
         let loaded = self.service().load(&model_name, &parameters).await;
-        self.changed().await;
         answer(loaded.map(|()| RepositoryModelLoadResponse { model_name, is_loaded: true }))
     }
 
@@ -212,7 +203,6 @@ impl GrpcInferenceService for Protocol {
         let model_name = about::model_of(asked.repository_name, asked.model_name);
         let parameters = parameters::of_repository(asked.parameters);
         let unloaded = self.service().unload(&model_name, &parameters).await;
-        self.changed().await;
         answer(unloaded.map(|()| RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 

@@ -209,7 +209,7 @@ fn an_archives_network_takes_tensors_beside_its_handler() {
     let archive = store.fake_with("m", "1.0", "gated", config);
     let (server, control) = TestServer::fake(&[&archive]);
     let version = server.engine.version("m", None).unwrap();
-    let interface = version.interface().unwrap();
+    let interface = version.interface().cloned().unwrap();
     let inputs = interface.signature.inputs.unwrap();
     let shape = Some(vec![None, Some(2)]);
     assert_eq!(inputs, [TensorSpec { name: "text".into(), dtype: Some(DType::U8), shape }]);
@@ -512,7 +512,7 @@ fn a_network_without_batches_is_given_tensors_as_they_are() {
         assert_eq!(answer.outputs, [input]);
     }
     assert_eq!(control.take_batches(), [1, 0, 2]);
-    let interface = server.engine.version("m", None).unwrap().interface().unwrap();
+    let interface = server.engine.version("m", None).unwrap().interface().cloned().unwrap();
     assert!(!interface.batched && interface.max_rows.is_none());
 }
 

@@ -116,7 +116,7 @@ fn the_tensor_that_is_served_is_fastais_own() {
 fn the_network_itself_takes_the_prepared_tensor_of_several_scenes() {
     let (_store, server) = street_scenes();
     let version = server.engine.version("fastunet", None).unwrap();
-    let interface = version.interface().unwrap();
+    let interface = version.interface().cloned().unwrap();
     let inputs = interface.signature.inputs.unwrap();
     let outputs = interface.signature.outputs.unwrap();
     assert!(interface.batched && inputs.len() == 1 && outputs.len() == 1);

@@ -216,8 +216,8 @@ impl ModelVersion {
     }
 
     /// What its network takes and gives; `None` until it is opened.
-    pub fn interface(&self) -> Option<Interface> {
-        self.loaded.get().map(|loaded| loaded.interface.clone())
+    pub fn interface(&self) -> Option<&Interface> {
+        self.loaded.get().map(|loaded| &loaded.interface)
     }
 
     /// The network that it is, where it lies in no archive.

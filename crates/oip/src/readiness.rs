@@ -80,7 +80,7 @@ impl Service {
 pub(crate) fn opened(version: &ModelVersion) -> Result<Interface> {
     let why = match (version.plan(), version.state()) {
         (_, VersionState::Failed(reason)) => format!("did not load: {reason}"),
-        (Some(_), _) => return Ok(version.interface().unwrap_or_default()),
+        (Some(_), _) => return Ok(version.interface().cloned().unwrap_or_default()),
         (None, VersionState::Loading | VersionState::Ready) => {
             "is still loading; ask again later".to_owned()
         }

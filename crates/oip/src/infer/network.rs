@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mar_engine::{Admission, ModelVersion, Result, TensorRequest};
+use mar_engine::{Admission, Interface, ModelVersion, Result, TensorRequest};
 
 use super::outputs::{self, Wanted, check_size};
 use super::{apart, inputs, of_tensor};
@@ -18,11 +18,12 @@ pub(super) async fn infer(
     version: &ModelVersion,
     request: InferRequest,
 ) -> Result<InferResponse> {
-    let interface = version.interface().unwrap_or_default();
+    let unknown = Interface::default();
+    let interface = version.interface().unwrap_or(&unknown);
     let wanted = Wanted::of(request.outputs, interface.signature.outputs.as_deref())?;
     let priority = whole(&request.parameters, "priority")?.unwrap_or(0);
     let timeout = whole(&request.parameters, "timeout")?.filter(|micros| *micros > 0);
-    let inputs = inputs::ordered(&request.model, &interface, request.inputs)?;
+    let inputs = inputs::ordered(&request.model, interface, request.inputs)?;
     let shared = inputs.iter().any(|input| input.data.is_none());
     let memory = Arc::clone(service.shared_memory());
     let tensors = move || {
@@ -54,8 +55,8 @@ pub(super) async fn infer(
     let outputs = outputs::named(interface.signature.outputs.as_deref(), outputs);
     let chosen = wanted.chosen(outputs, |name| labels(version, name))?;
     let memory = Arc::clone(service.shared_memory());
-    let outputs =
-        apart(wanted.takes_long(), move || wanted.shaped(chosen, interface.batched, &memory));
+    let batched = interface.batched;
+    let outputs = apart(wanted.takes_long(), move || wanted.shaped(chosen, batched, &memory));
     let outputs = outputs.await?;
     check_size(&outputs, request.max_response_bytes)?;
     Ok(InferResponse {
@@ -74,7 +75,7 @@ fn labels(version: &ModelVersion, output: &str) -> Option<Arc<[String]>> {
     if let Some(network) = version.network() {
         return network.labels.get(output).cloned();
     }
-    let outputs = version.interface()?.signature.outputs?;
+    let outputs = version.interface()?.signature.outputs.as_deref()?;
     let first = outputs.first().is_some_and(|first| first.name == output);
     let told = version.customized().filter(|_| first)?.remove("labels")?;
     serde_json::from_value::<Vec<String>>(told).ok().map(Into::into)

@@ -23,7 +23,7 @@ async fn answered(
     body: Bytes,
 ) -> Result<HttpResponse, Error> {
     let most = asked.shared.settings.max_response_size;
-    let interface = version.interface().unwrap_or_default();
+    let interface = version.interface().cloned().unwrap_or_default();
     let (request, form) = apart(move || decode_predict(&body, &interface)).await?;
     let request = InferRequest {
         request_id: asked.id.to_owned(),

@@ -53,7 +53,7 @@ async fn answered(
     let body = body::whole(request, payload, limit, json.unwrap_or(0)).await?;
     let decoded = match json {
         Some(0) => {
-            let interface = found.version.interface().unwrap_or_default();
+            let interface = found.version.interface().cloned().unwrap_or_default();
             mar_oip::decode_raw(body, &interface)
         }
         json => apart(body.len(), move || mar_oip::decode(&body, json)).await,

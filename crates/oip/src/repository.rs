@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::names::{HANDLER, has_handler};
+use crate::quoted::Quoted;
 use crate::{Parameter, Parameters, Service, readiness};
 
 /// Where models lie that can be loaded by their names. Everything here may block.
@@ -273,7 +274,7 @@ fn load_parameters(parameters: &Parameters) -> Result<Option<String>> {
             (file, _) if file.starts_with("file:") => {
                 let message = format!(
                     "{}: files are not taken with a load; put them into the model store",
-                    shown(file)
+                    Quoted(file)
                 );
                 return Err(Error::new(ErrorCode::Unsupported, message));
             }
@@ -300,12 +301,7 @@ fn unload_parameters(parameters: &Parameters) -> Result<()> {
 }
 
 fn unknown(name: &str, known: &str) -> Error {
-    Error::invalid_input(format!("unknown parameter {:?}; known: {known}", shown(name)))
-}
-
-/// A client's name, as long as a message bears.
-fn shown(name: &str) -> &str {
-    name.char_indices().nth(64).map_or(name, |(end, _)| &name[..end])
+    Error::invalid_input(format!("unknown parameter {}; known: {known}", Quoted(name)))
 }
 
 /// Runs what blocks on a thread of its own kind.

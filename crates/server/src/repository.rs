@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar_engine::{Engine, Error, ErrorCode, LoadRequest, ModelVersion, Result, VersionState};
-use mar_oip::Repository;
 use mar_oip::triton::Repositories;
+use mar_oip::{Quoted, Repository};
 use mar_proto::inference::ModelConfig;
 
 use crate::fetch::{self, Resolved};
@@ -51,8 +51,8 @@ impl Archives {
             }
         }
         let message = format!(
-            "the model store has neither an archive nor a model folder of the name {:?}; put NAME.mar there, or a folder NAME with a version",
-            name.chars().take(64).collect::<String>()
+            "the model store has neither an archive nor a model folder of the name {}; put NAME.mar there, or a folder NAME with a version",
+            Quoted(name)
         );
         Err(Error::new(ErrorCode::ModelNotFound, message))
     }

@@ -4,7 +4,7 @@
 use actix_web::http::Method;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use mar_engine::{Error, ErrorCode};
-use mar_oip::{LogChanges, Parameter, Parameters};
+use mar_oip::{LogChanges, Parameter, Parameters, Quoted};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -173,8 +173,8 @@ fn values(name: &str, value: &Value) -> mar_engine::Result<Vec<String>> {
         value => one(value).map(|value| vec![value]),
     };
     values.ok_or_else(|| {
-        let name: String = name.chars().take(64).collect();
-        Error::invalid_input(format!("{name:?} is neither a string nor a list of strings nor null"))
+        let name = Quoted(name);
+        Error::invalid_input(format!("{name} is neither a string nor a list of strings nor null"))
     })
 }
 
@@ -191,9 +191,9 @@ fn parameters(body: &[u8]) -> mar_engine::Result<Parameters> {
                 (None, None) => Parameter::Double(number.as_f64().unwrap_or(f64::NAN)),
             },
             Value::Null | Value::Array(_) | Value::Object(_) => {
-                let name: String = name.chars().take(64).collect();
                 return Err(Error::invalid_input(format!(
-                    "parameter {name:?} is neither a string nor a number nor a boolean"
+                    "parameter {} is neither a string nor a number nor a boolean",
+                    Quoted(&name)
                 )));
             }
         };

@@ -5,6 +5,7 @@
 //! elements is read and written here too, since whoever sends JSON means the same tensor.
 #![warn(missing_docs)]
 
+mod blocking;
 mod buffer;
 mod config;
 mod infer;

@@ -7,6 +7,7 @@ use mar_engine::{Engine, Error, ErrorCode, ModelVersion, Result, VersionState};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::blocking::blocking;
 use crate::names::{HANDLER, has_handler};
 use crate::quoted::Quoted;
 use crate::{Parameter, Parameters, Service, readiness};
@@ -302,14 +303,6 @@ fn unload_parameters(parameters: &Parameters) -> Result<()> {
 
 fn unknown(name: &str, known: &str) -> Error {
     Error::invalid_input(format!("unknown parameter {}; known: {known}", Quoted(name)))
-}
-
-/// Runs what blocks on a thread of its own kind.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        let message = "the request was cut off; the server's log says why";
-        Error::new(ErrorCode::Internal, message).caused_by(error)
-    })
 }
 
 #[cfg(test)]

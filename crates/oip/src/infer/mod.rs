@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use mar_engine::{Admission, Error, ErrorCode, Result};
 
+use crate::blocking::blocking;
 use crate::parameters;
 use crate::quoted::Quoted;
 use crate::{InferRequest, InferResponse, Named, Service};
@@ -91,11 +92,5 @@ async fn apart<T: Send + 'static>(
     takes_long: bool,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    if !takes_long {
-        return work();
-    }
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        let message = "the request was given up; the server's log says why";
-        Err(Error::new(ErrorCode::Internal, message).caused_by(error))
-    })
+    if takes_long { blocking(work).await? } else { work() }
 }

@@ -3,9 +3,10 @@
 
 use actix_web::HttpResponse;
 use bytes::Bytes;
-use mar_engine::{Error, ErrorCode, ModelVersion};
+use mar_engine::{Error, ModelVersion};
 use mar_oip::{InferRequest, decode_predict, encode_predict};
 
+use super::common::apart;
 use super::predictions::{Asked, too_long};
 
 /// Answers it past any handler.
@@ -43,13 +44,4 @@ async fn answered(
     let mut response = HttpResponse::Ok().content_type("application/json").body(body);
     response.extensions_mut().insert(timing);
     Ok(response)
-}
-
-/// Reads or writes a body where no other request waits for it.
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    actix_web::web::block(work).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorCode::Internal, "the request was given up; the server's log says why"))
-    })
 }

@@ -16,7 +16,7 @@ use actix_web::http::{ConnectionType, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use futures_util::FutureExt;
-use mar_engine::Timing;
+use mar_engine::{Error, ErrorCode, Timing};
 use uuid::Uuid;
 
 use super::{Shared, error};
@@ -40,6 +40,18 @@ impl RequestId {
 /// The model that a request turned out to be for. Put into its extensions, it is in the log's line.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelName(pub(crate) String);
+
+/// Does work that takes long, or blocks, where no other request waits for it.
+///
+/// # Errors
+/// Those of the work; [`ErrorCode::Internal`] where it was given up.
+pub(crate) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    web::block(work).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorCode::Internal, "the request was given up; the server's log says why"))
+    })
+}
 
 /// Headers that tell browsers what pages of other sites may do.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use mar_oip::{BinaryOutputs, Encoded, InferRequest};
 use super::encoding::{self, Encoding};
 use super::{ModelPath, body, error};
 use crate::rest::Shared;
-use crate::rest::common::{ModelName, RequestId};
+use crate::rest::common::{ModelName, RequestId, apart};
 
 /// How many of a body's bytes are JSON, where tensors follow them.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -56,7 +56,7 @@ async fn answered(
             let interface = found.version.interface().cloned().unwrap_or_default();
             mar_oip::decode_raw(body, &interface)
         }
-        json => apart(body.len(), move || mar_oip::decode(&body, json)).await,
+        json => apart_if_long(body.len(), move || mar_oip::decode(&body, json)).await,
     };
     let most = shared.settings.max_response_size;
     let asked = InferRequest {
@@ -72,7 +72,7 @@ async fn answered(
     let response = shared.oip.infer(&admission, asked).await.map_err(refused)?;
     let timing = response.timing;
     let bytes = response.outputs.iter().map(|output| output.tensor.bytes().len()).sum();
-    let encoded = apart(bytes, move || mar_oip::encode(&response, &binary)).await;
+    let encoded = apart_if_long(bytes, move || mar_oip::encode(&response, &binary)).await;
     let encoded = encoded.map_err(refused)?;
     if encoded.len() > most {
         return Err(refused(crate::rest::predictions::too_long(most)));
@@ -91,7 +91,7 @@ async fn sent(
     let mut response = match accepted {
         None => whole(encoded),
         Some(accepted) => {
-            let deflated = apart(encoded.len(), move || {
+            let deflated = apart_if_long(encoded.len(), move || {
                 encoding::deflated(accepted, &encoded.pieces)
                     .map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))
             });
@@ -145,15 +145,10 @@ fn headers(request: &HttpRequest) -> Vec<Header> {
     headers
 }
 
-/// Does work on so many bytes: here where they are few, else on a thread that may wait.
-async fn apart<T: Send + 'static>(
+/// Does work on so many bytes: here where they are few, else where no other request waits for it.
+async fn apart_if_long<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    if bytes <= SHORT {
-        return work();
-    }
-    web::block(work).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorCode::Internal, "the request was given up; the server's log says why"))
-    })
+    if bytes <= SHORT { work() } else { apart(work).await }
 }

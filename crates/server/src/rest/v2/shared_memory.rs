@@ -1,5 +1,7 @@
 //! Regions of shared memory over HTTP: registered, forgotten, told.
 
+use std::sync::Arc;
+
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::control::object;
 use super::{body, error};
 use crate::rest::Shared;
+use crate::rest::common::apart;
 
 /// What is asked of shared memory.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,9 +98,14 @@ pub(super) async fn answer(
             Ok(HttpResponse::Ok().finish())
         }
         (Verb::Register, _) if call.cuda => Err(SharedMemory::no_cuda()),
-        (Verb::Register, region) => registration(region.unwrap_or_default(), &body)
-            .and_then(|region| memory.register(region))
-            .map(|()| HttpResponse::Ok().finish()),
+        (Verb::Register, region) => match registration(region.unwrap_or_default(), &body) {
+            Ok(region) => {
+                // It opens a file, which may lie anywhere.
+                let memory = Arc::clone(shared.oip.shared_memory());
+                apart(move || memory.register(region)).await.map(|()| HttpResponse::Ok().finish())
+            }
+            Err(error) => Err(error),
+        },
     };
     answered.unwrap_or_else(|error| error::response(&error))
 }

@@ -3,6 +3,19 @@
 //! Adapters over what REST stands on too. A call comes through `front`, which knows its key, its deadline and
 //! its place in the log; the services turn messages into what the engine is asked, and back.
 
+/// A generated service over what is shared, with the bounds and encodings of all of them. A macro, because the
+/// generated types have these methods each for itself.
+macro_rules! bounded {
+    ($server:ident::new($service:expr), $shared:expr) => {
+        $server::new($service)
+            .max_decoding_message_size($shared.settings.max_request_size)
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .accept_compressed(tonic::codec::CompressionEncoding::Deflate)
+            .send_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .send_compressed(tonic::codec::CompressionEncoding::Deflate)
+    };
+}
+
 mod arrival;
 mod call;
 mod error;

@@ -28,7 +28,6 @@ use mar_proto::inference::{
     SystemSharedMemoryStatusResponse, SystemSharedMemoryUnregisterRequest,
     SystemSharedMemoryUnregisterResponse, TraceSettingRequest, TraceSettingResponse,
 };
-use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::call::Call;
@@ -44,12 +43,7 @@ const STRICT: &str = "triton_grpc_error";
 
 /// The service of one address.
 pub(super) fn service(shared: &Shared) -> GrpcInferenceServiceServer<impl GrpcInferenceService> {
-    GrpcInferenceServiceServer::new(Protocol { shared: shared.clone() })
-        .max_decoding_message_size(shared.settings.max_request_size)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate)
+    bounded!(GrpcInferenceServiceServer::new(Protocol { shared: shared.clone() }), shared)
 }
 
 #[derive(Clone, Debug)]

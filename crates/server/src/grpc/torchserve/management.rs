@@ -9,7 +9,6 @@ use mar_proto::torchserve::management::{
     ScaleWorkerRequest, SetDefaultRequest, UnregisterModelRequest,
 };
 use serde::Serialize;
-use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Response, Status};
 
 use crate::fetch::FetchError;
@@ -27,12 +26,7 @@ pub(in crate::grpc) const NAME: &str = "org.pytorch.serve.grpc.management.Manage
 pub(in crate::grpc) fn service(
     shared: &Shared,
 ) -> ManagementApIsServiceServer<impl ManagementApIsService> {
-    ManagementApIsServiceServer::new(Management { shared: shared.clone() })
-        .max_decoding_message_size(shared.settings.max_request_size)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate)
+    bounded!(ManagementApIsServiceServer::new(Management { shared: shared.clone() }), shared)
 }
 
 #[derive(Clone, Debug)]

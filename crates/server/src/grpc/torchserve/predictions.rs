@@ -13,7 +13,6 @@ use mar_proto::torchserve::inference::{
 };
 use prost::Message;
 use prost_types::Any;
-use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,12 +28,7 @@ pub(in crate::grpc) const NAME: &str = "org.pytorch.serve.grpc.inference.Inferen
 pub(in crate::grpc) fn service(
     shared: &Shared,
 ) -> InferenceApIsServiceServer<impl InferenceApIsService> {
-    InferenceApIsServiceServer::new(Predictions { shared: shared.clone() })
-        .max_decoding_message_size(shared.settings.max_request_size)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate)
+    bounded!(InferenceApIsServiceServer::new(Predictions { shared: shared.clone() }), shared)
 }
 
 #[derive(Clone, Debug)]

@@ -71,13 +71,7 @@ impl Preprocessing {
         manifest: Map<String, Value>,
     ) -> Option<Result<Self>> {
         let registration = crate::all().into_iter().find(|known| known.name() == handler)?;
-        let context = Context {
-            model_name: String::new(),
-            model_version: String::new(),
-            model_dir,
-            config,
-            manifest,
-        };
+        let context = Context { model_dir, config, manifest, ..Context::default() };
         let name = registration.name();
         Some(registration.initialize(&context).map(|handler| Self { name, handler }))
     }

@@ -41,13 +41,7 @@ pub(crate) fn own<T: DeserializeOwned>(
 /// # Errors
 /// [`ErrorCode::InvalidModel`](mar_handler::ErrorCode::InvalidModel) naming the key whose value does not fit.
 pub(crate) fn pipeline_keys(config: &Map<String, Value>) -> Result<PipelineConfig> {
-    let mut context = Context {
-        model_name: String::new(),
-        model_version: String::new(),
-        model_dir: std::path::PathBuf::new(),
-        config: Map::new(),
-        manifest: Map::new(),
-    };
+    let mut context = Context::default();
     context.config.extend(config.get_key_value("handler").map(|(k, v)| (k.clone(), v.clone())));
     let mut section = context.handler_section()?;
     section.retain(|key, _| PipelineConfig::KEYS.contains(&key.as_str()));
@@ -132,7 +126,7 @@ pub(crate) mod tests {
             model_version: "1.0".into(),
             model_dir: dir.into(),
             config: config.as_object().unwrap().clone(),
-            manifest: Map::new(),
+            ..Context::default()
         }
     }
 

@@ -11,7 +11,7 @@ use mar_handler::{
 };
 use mar_vision::{RgbImage8, rgb_png};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct Table {
@@ -71,7 +71,7 @@ fn handler(name: &str, section: &Value) -> Box<dyn Handler> {
         model_version: "1.0".into(),
         model_dir: PathBuf::from("no such folder"),
         config,
-        manifest: Map::new(),
+        ..Context::default()
     };
     let known = mar_handlers::all().into_iter().find(|known| known.name() == name).unwrap();
     known.initialize(&context).unwrap()

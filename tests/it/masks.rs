@@ -225,12 +225,7 @@ fn the_png_of_a_4k_mask_takes_less_time_than_the_network() {
         palette_png(&mask, WIDTH, HEIGHT, &palette).unwrap();
     });
 
-    let spec = LoadSpec {
-        file: repository("examples/street_scenes/fastunet.pt"),
-        device: Device::Cpu,
-        intra_op_threads: 1,
-        options: std::collections::BTreeMap::new(),
-    };
+    let spec = LoadSpec::new(repository("examples/street_scenes/fastunet.pt"));
     let network = mar_runtime::Torch::start().load(&spec).unwrap();
     network.use_threads(1);
     let shape = [1, 3, HEIGHT as usize / 4, WIDTH as usize / 4];

@@ -8,7 +8,7 @@ use mar_engine::{
     Scheduling, Signature, Tensor, TensorAnswer, TensorRequest, TensorSpec, VersionState, Warmup,
 };
 use mar_handler::DType;
-use serde_json::json;
+use serde_json::{Map, json};
 use tempfile::TempDir;
 
 use crate::support::fake::{self, Control};
@@ -702,8 +702,8 @@ fn versions_of_a_network_come_and_go_beside_each_other_and_leave_their_files() {
 #[test]
 fn what_a_network_asks_of_its_runtime_reaches_it() {
     let repository = Repository::new();
-    let parameters = [("INTRA_OP_THREAD_COUNT".to_owned(), "2".to_owned())];
-    let network = Network { parameters: parameters.clone().into(), ..repository.network("echo") };
+    let parameters = Map::from_iter([("INTRA_OP_THREAD_COUNT".to_owned(), json!("2"))]);
+    let network = Network { parameters: parameters.clone(), ..repository.network("echo") };
     let (_server, control) = serving(network);
-    assert_eq!(control.options(), parameters.into());
+    assert_eq!(control.options(), parameters);
 }

@@ -8,15 +8,16 @@ use serde_json::Value;
 use crate::support::store::repository;
 
 /// Every arrow that `ARCHITECTURE.md` draws between the crates.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("marserve", &["mar-server", "mar-runtime", "mar-handlers"]),
     ("mar-server", &["mar-engine", "mar-oip", "mar-proto"]),
     ("mar-oip", &["mar-engine", "mar-proto"]),
     ("mar-proto", &[]),
     ("mar-engine", &["mar", "mar-handler"]),
-    ("mar-runtime", &["mar-handler"]),
+    ("mar-runtime", &["mar-handler", "mar-onnx"]),
+    ("mar-onnx", &["mar-handler"]),
     ("mar-handlers", &["mar-handler", "mar-vision"]),
-    ("mar-cli", &["mar", "mar-handlers"]),
+    ("mar-cli", &["mar", "mar-handlers", "mar-onnx"]),
     ("mar", &[]),
     ("mar-handler", &[]),
     ("mar-vision", &[]),

@@ -1,6 +1,5 @@
 //! One archive's known answers on one device, without a server around them.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +9,8 @@ use mar::Archive;
 use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
 use serde::Serialize;
 
-use crate::open::{Opener, Unpacked, invalid};
+use crate::interface::known;
+use crate::open::{Opener, Unpacked, invalid, options};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
 use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
@@ -97,19 +97,22 @@ impl Checking<'_> {
         let device = self.device(&unpacked)?;
         let Unpacked { registration, runtime, file, settings } = unpacked;
         let model = &archive.manifest().model;
+        let signature = known(&settings, runtime.signature(&file)?)?;
         let context = Context {
             model_name: model.model_name.clone(),
             model_version: model.model_version.clone(),
             model_dir: model_dir.to_owned(),
             config: settings,
             manifest: model.extra.clone(),
+            signature,
         };
         let handler = registration.initialize(&context)?;
         let network = runtime.load(&LoadSpec {
             file,
             device,
             intra_op_threads: request.threads,
-            options: BTreeMap::new(),
+            options: options(runtime.as_ref(), &context.config)?,
+            cache: None,
         })?;
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };

@@ -17,6 +17,9 @@ pub struct EngineConfig {
     pub max_cuda_devices: Option<usize>,
     /// Where archives are unpacked; a folder of the engine's own is made inside it.
     pub temp_dir: PathBuf,
+    /// Where runtimes may keep what they make of models' files, so that the next start takes less time;
+    /// nothing is kept where `None`.
+    pub model_cache: Option<PathBuf>,
     /// One step of the wait before a worker that went down loads its model again.
     pub backoff_step: Duration,
     /// How long an unloaded version's requests and workers may take to end.
@@ -74,6 +77,7 @@ impl Default for EngineConfig {
             cores,
             max_cuda_devices: None,
             temp_dir: std::env::temp_dir(),
+            model_cache: None,
             backoff_step: Duration::from_secs(1),
             unload_timeout: Duration::from_mins(2),
             default_handler: None,

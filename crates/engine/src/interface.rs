@@ -30,16 +30,11 @@ struct DeclaredTensor {
 }
 
 impl Interface {
-    /// That of an archive with this `model-config.yaml`: what it declares, else what the weights' file says,
-    /// else what its handler knows.
-    pub(crate) fn of_archive(
-        settings: &Map<String, Value>,
-        file: Signature,
-        handler: &dyn Handler,
-    ) -> Result<Self> {
-        let signature = filled(over(declared(settings)?, file)?, handler.signature());
+    /// That of an archive: what is known of its network, else what its handler knows.
+    pub(crate) fn of_archive(known: Signature, handler: &dyn Handler) -> Self {
+        let signature = filled(known, handler.signature());
         if !handler.stacks() {
-            return Ok(Self { signature, ..Self::default() });
+            return Self { signature, ..Self::default() };
         }
         let inputs = signature.inputs.as_deref().unwrap_or_default();
         let fixed = inputs.iter().find(|input| match input.shape.as_deref() {
@@ -53,7 +48,7 @@ impl Interface {
                 input.name
             );
         }
-        Ok(Self { batched: fixed.is_none(), signature, max_rows: None })
+        Self { batched: fixed.is_none(), signature, max_rows: None }
     }
 
     /// That of a network without an archive: what is declared of it, else what its file says.
@@ -81,6 +76,12 @@ impl Interface {
         }
         Ok(Self { signature, batched, max_rows: batched.then_some(most) })
     }
+}
+
+/// What is known of an archive's network without its handler: what `model-config.yaml` declares, else what the
+/// weights' file says.
+pub(crate) fn known(settings: &Map<String, Value>, file: Signature) -> Result<Signature> {
+    over(declared(settings)?, file)
 }
 
 /// What `model-config.yaml` declares.
@@ -265,7 +266,7 @@ mod tests {
 
     fn archive(section: &Value, file: Signature, handler: Signature) -> Result<Interface> {
         let settings = Map::from_iter([("signature".to_owned(), section.clone())]);
-        Interface::of_archive(&settings, file, &Knows(handler, true))
+        Ok(Interface::of_archive(known(&settings, file)?, &Knows(handler, true)))
     }
 
     #[test]
@@ -292,7 +293,7 @@ mod tests {
         let got = archive(&Value::Null, two.clone(), known.clone()).unwrap();
         assert_eq!(got.signature.inputs, two.inputs, "the handler speaks of another number");
         let opaque = Knows(known, false);
-        let got = Interface::of_archive(&Map::new(), two, &opaque).unwrap();
+        let got = Interface::of_archive(two, &opaque);
         assert!(!got.batched, "the handler gives the network no rows");
     }
 

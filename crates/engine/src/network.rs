@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mar_handler::{Device, Side, Signature, Tensor};
+use serde_json::{Map, Value};
 
 /// A network and how it is to be served.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ pub struct Network {
     /// Requests that each worker answers before it is ready.
     pub warmup: Vec<Warmup>,
     /// What the runtime is asked, by its own names.
-    pub parameters: BTreeMap<String, String>,
+    pub parameters: Map<String, Value>,
 }
 
 /// How requests wait and are put together.

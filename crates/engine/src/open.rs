@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::config::{EngineConfig, Overrides};
 use crate::engine::LoadRequest;
 use crate::infer::Interface;
+use crate::interface::known;
 use crate::network::Network;
 use crate::plan::{Layers, Machine, Plan};
 use crate::samples::KnownAnswers;
@@ -107,21 +108,25 @@ impl Opener {
         if let Some((min, max)) = request.workers {
             (plan.min_workers, plan.max_workers) = (min, max);
         }
+        let signature = known(&settings, runtime.signature(&file)?)?;
+        let options = options(runtime.as_ref(), &settings)?;
         let context = Context {
             model_name: version.name().to_owned(),
             model_version: version.version().to_owned(),
             model_dir: model_dir.clone(),
             config: settings,
             manifest: archive.manifest().model.extra.clone(),
+            signature,
         };
         let handler = registration.initialize(&context)?;
-        let interface =
-            Interface::of_archive(&context.config, runtime.signature(&file)?, handler.as_ref())?;
+        let interface = Interface::of_archive(context.signature, handler.as_ref());
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
             handler,
             runtime,
             file,
+            options,
+            cache: config.model_cache.clone(),
             unpacked: Some(model_dir),
             plan,
             interface,
@@ -197,6 +202,21 @@ fn machine(config: &EngineConfig, runtime: &dyn Runtime) -> Machine {
     Machine {
         cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
         runtime: runtime.name(),
+    }
+}
+
+/// What an archive's `model-config.yaml` asks of the runtime: its section.
+pub(crate) fn options(
+    runtime: &dyn Runtime,
+    settings: &Map<String, Value>,
+) -> Result<Map<String, Value>> {
+    let section = runtime.section().and_then(|name| Some((name, settings.get(name)?)));
+    match section {
+        None | Some((_, Value::Null)) => Ok(Map::new()),
+        Some((_, Value::Object(options))) => Ok(options.clone()),
+        Some((name, _)) => Err(Error::invalid_model(format!(
+            "{name}: in model-config.yaml is not a mapping; write one key a line below it"
+        ))),
     }
 }
 

@@ -1,7 +1,6 @@
 //! One version of one model: its state, its queue, and a request's way through it. Its workers are in
 //! `crew.rs`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -87,6 +86,10 @@ pub(crate) struct Loaded {
     pub(crate) runtime: Arc<dyn Runtime>,
     /// The weights' file.
     pub(crate) file: PathBuf,
+    /// What its runtime is asked.
+    pub(crate) options: Map<String, Value>,
+    /// Where its runtime may keep what it makes of the file.
+    pub(crate) cache: Option<PathBuf>,
     /// Where its archive was unpacked.
     pub(crate) unpacked: Option<PathBuf>,
     pub(crate) plan: Plan,
@@ -108,11 +111,6 @@ impl Loaded {
     pub(crate) fn shares_batches(&self) -> bool {
         let shares = |network: &Arc<Network>| network.scheduling.dynamic && self.interface.batched;
         self.network.as_ref().is_none_or(shares)
-    }
-
-    /// What its runtime is asked.
-    pub(crate) fn options(&self) -> BTreeMap<String, String> {
-        self.network.as_ref().map(|network| network.parameters.clone()).unwrap_or_default()
     }
 }
 

@@ -135,7 +135,8 @@ impl Worker {
                 file: self.loaded.file.clone(),
                 device: self.seat.device,
                 intra_op_threads: self.workshop.threads_each(),
-                options: self.loaded.options(),
+                options: self.loaded.options.clone(),
+                cache: self.loaded.cache.clone(),
             })
         };
         let model = load()?;

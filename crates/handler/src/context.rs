@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Signature};
 
 /// One model version, as its handler sees it while it initialises.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The name it is served under.
     pub model_name: String,
@@ -20,6 +20,8 @@ pub struct Context {
     pub config: Map<String, Value>,
     /// What the manifest says of the model that the server itself has no use for, by its members' names.
     pub manifest: Map<String, Value>,
+    /// What the network takes and gives, as far as its file or `signature:` in `model-config.yaml` says.
+    pub signature: Signature,
 }
 
 impl Context {
@@ -73,9 +75,8 @@ mod tests {
         Context {
             model_name: "m".into(),
             model_version: "1.0".into(),
-            model_dir: PathBuf::new(),
             config,
-            manifest: Map::new(),
+            ..Context::default()
         }
     }
 

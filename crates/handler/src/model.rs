@@ -1,9 +1,10 @@
 //! Weights on a device, and what opens them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde_json::{Map, Value};
 
 use crate::{Error, ErrorCode, Result, Signature, Tensor};
 
@@ -99,6 +100,12 @@ pub trait Model: Send + Sync {
     /// Uses this many threads for a forward pass on the processor. Called on the worker's own thread,
     /// before its first pass and whenever its share of the cores changes.
     fn use_threads(&self, _threads: usize) {}
+
+    /// How it runs, for people who ask: what executes it, and whatever else its runtime decided when it was
+    /// opened. Nothing by default.
+    fn describe(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// What a runtime needs to know to open a file as a model.
@@ -112,8 +119,28 @@ pub struct LoadSpec {
     /// [`Model::use_threads`].
     pub intra_op_threads: usize,
     /// What the runtime is asked beside, by its own names. One that it does not know, or cannot do, is an
-    /// error that names it.
-    pub options: BTreeMap<String, String>,
+    /// error that names it. Numbers and booleans may come as texts, as in Triton's configuration.
+    pub options: Map<String, Value>,
+    /// Where the runtime may keep what it makes of the file, so that the next load takes less time; `None`
+    /// where nothing is kept.
+    pub cache: Option<PathBuf>,
+}
+
+impl LoadSpec {
+    /// A file on the processor, on one thread, with nothing asked.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        let (device, options) = (Device::Cpu, Map::new());
+        Self { file: file.into(), device, intra_op_threads: 1, options, cache: None }
+    }
+}
+
+/// A way to run a file that is worth comparing with the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// What a table calls it, such as the runtime's name.
+    pub name: String,
+    /// The options that make the difference; they go over those of the archive.
+    pub options: Map<String, Value>,
 }
 
 /// A library that runs networks: libtorch, ONNX Runtime, or a test's fake.
@@ -123,6 +150,16 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The file name endings it opens, without the dot.
     fn extensions(&self) -> &'static [&'static str];
+
+    /// The section of `model-config.yaml` with its options; `None` where archives have none for it.
+    fn section(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The ways in which it can run a file, the usual one first.
+    fn variants(&self) -> Vec<Variant> {
+        vec![Variant { name: self.name().to_owned(), options: Map::new() }]
+    }
 
     /// How many CUDA devices it can use.
     fn cuda_devices(&self) -> usize;

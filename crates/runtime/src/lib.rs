@@ -11,6 +11,8 @@ mod failure;
 mod memory;
 #[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(any(feature = "torch", feature = "onnx"))]
+mod options;
 #[cfg(feature = "torch")]
 mod torch;
 

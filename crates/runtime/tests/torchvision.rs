@@ -1,13 +1,12 @@
 //! torchvision's detectors on plain libtorch, against what torchvision itself made of them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mar_handler::{Device, Epilogue, ErrorCode, LoadSpec, Model, Runtime, Tensor};
+use mar_handler::{Epilogue, ErrorCode, LoadSpec, Model, Runtime, Tensor};
 use serde_json::Value;
 
 fn parity(file: &str) -> PathBuf {
@@ -16,9 +15,7 @@ fn parity(file: &str) -> PathBuf {
 
 fn open(network: &str) -> Arc<dyn Model> {
     let file = parity(&format!("{network}.pt"));
-    let options = BTreeMap::new();
-    let spec = LoadSpec { file, device: Device::Cpu, intra_op_threads: 1, options };
-    mar_runtime::Torch::start().load(&spec).unwrap()
+    mar_runtime::Torch::start().load(&LoadSpec::new(file)).unwrap()
 }
 
 /// An image as `ToTensor` gives it.

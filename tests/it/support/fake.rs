@@ -1,6 +1,5 @@
 //! A runtime and a handler that need no tensor library and do what a test asks for.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -73,7 +72,7 @@ impl Control {
     }
 
     /// What was asked of the runtime at the last load.
-    pub(crate) fn options(&self) -> BTreeMap<String, String> {
+    pub(crate) fn options(&self) -> Map<String, Value> {
         self.seen.loads.lock().last().unwrap().options.clone()
     }
 

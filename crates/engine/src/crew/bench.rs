@@ -189,6 +189,8 @@ impl Bench {
             handler: Box::new(NoHandler),
             runtime: Arc::new(runtime),
             file: "".into(),
+            options: serde_json::Map::new(),
+            cache: None,
             unpacked: None,
             interface: Interface::default(),
             network: None,

@@ -50,6 +50,8 @@ impl Opener {
             runtime,
             file,
             unpacked: None,
+            options: network.parameters.clone(),
+            cache: config.model_cache.clone(),
             plan,
             interface,
             network: Some(Arc::clone(network)),
@@ -74,6 +76,7 @@ impl Opener {
                 model_dir: request.archive.clone(),
                 config: Map::from_iter([("handler".to_owned(), section)]),
                 manifest: Map::new(),
+                signature: interface.signature.clone(),
             };
             let told = |error: &Error| log::info!("{}: no handler: {error}", version.name());
             registration.initialize(&context).inspect_err(told).ok()

@@ -92,7 +92,7 @@ impl Model {
                     instances,
                     warmup: Vec::new(),
                     parameters: parameters
-                        .map(|(key, value)| (key.clone(), value.string_value.clone()))
+                        .map(|(key, value)| (key.clone(), value.string_value.clone().into()))
                         .collect(),
                 };
                 network.warmup = warmup::requests(&config, &network, folder, &source)?;

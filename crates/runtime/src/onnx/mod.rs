@@ -3,7 +3,6 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
-mod declared;
 mod epilogue;
 mod error;
 mod library;
@@ -43,6 +42,10 @@ impl Runtime for Onnx {
         &["onnx"]
     }
 
+    fn section(&self) -> Option<&'static str> {
+        Some("onnx")
+    }
+
     /// None: only the processor's execution provider is used.
     fn cuda_devices(&self) -> usize {
         0
@@ -57,7 +60,7 @@ impl Runtime for Onnx {
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {
-        declared::signature(file)
+        mar_onnx::signature(file)
     }
 
     fn release_memory(&self) {

@@ -1,10 +1,11 @@
 //! How a session runs: this server's settings, and Triton's parameters for its ONNX Runtime backend.
 
-use std::collections::BTreeMap;
-
 use mar_handler::{Error, Result};
 use ort::AsPointer;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use serde_json::{Map, Value};
+
+use crate::options::text;
 
 /// The parameters that are understood, as Triton's `config.pbtxt` spells them.
 const KNOWN: [&str; 5] = [
@@ -31,7 +32,7 @@ impl Options {
     ///
     /// # Errors
     /// [`ErrorCode::InvalidModel`](mar_handler::ErrorCode::InvalidModel) for a parameter or a value that is not known.
-    pub(super) fn new(parameters: &BTreeMap<String, String>, threads: usize) -> Result<Self> {
+    pub(super) fn new(parameters: &Map<String, Value>, threads: usize) -> Result<Self> {
         let mut options = Self {
             intra_op_threads: threads.max(1),
             inter_op_threads: 1,
@@ -40,6 +41,7 @@ impl Options {
             pattern: true,
         };
         for (key, value) in parameters {
+            let value = &*text(key, value)?;
             match key.as_str() {
                 "intra_op_thread_count" => {
                     options.intra_op_threads =
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     fn of(parameters: &[(&str, &str)]) -> Result<Options> {
-        let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), Value::from(*value));
         Options::new(&parameters.iter().map(pair).collect(), 3)
     }
 

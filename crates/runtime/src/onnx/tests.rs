@@ -1,6 +1,5 @@
 //! ONNX Runtime on the networks of `tests/parity/onnx`, whose answers its own Python package gave.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ fn load_file(file: PathBuf) -> Result<Arc<dyn Model>> {
 }
 
 fn spec(file: PathBuf, device: Device) -> LoadSpec {
-    LoadSpec { file, device, intra_op_threads: 1, options: BTreeMap::new() }
+    LoadSpec { device, ..LoadSpec::new(file) }
 }
 
 fn load(name: &str) -> Arc<dyn Model> {
@@ -314,7 +313,7 @@ fn an_input_that_no_client_can_send_is_refused_when_it_is_loaded() {
 #[test]
 fn tritons_parameters_reach_the_session_and_unknown_ones_are_refused() {
     let with = |options: &[(&str, &str)]| {
-        let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), Value::from(*value));
         let options = options.iter().map(pair).collect();
         Onnx::start().load(&LoadSpec { options, ..spec(fixture("simple.onnx"), Device::Cpu) })
     };

@@ -132,7 +132,6 @@ fn not_torchscript(spec: &LoadSpec, error: tch::TchError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use mar_handler::ErrorCode;
@@ -141,8 +140,7 @@ mod tests {
 
     fn open(file: &str) -> Result<TorchModel> {
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
-        let options = BTreeMap::new();
-        TorchModel::load(&LoadSpec { file, device: Device::Cpu, intra_op_threads: 1, options })
+        TorchModel::load(&LoadSpec::new(file))
     }
 
     fn floats(tensor: &Tensor) -> &[f32] {

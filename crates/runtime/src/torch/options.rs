@@ -1,8 +1,9 @@
 //! What a network may ask of libtorch, by the names that Triton's PyTorch backend gives it.
 
-use std::collections::BTreeMap;
-
 use mar_handler::{Error, Result};
+use serde_json::{Map, Value};
+
+use crate::options::text;
 
 /// What holds for the forward passes of one network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +47,12 @@ const INTER_OP_THREADS: &str = "INTER_OP_THREAD_COUNT";
 impl Options {
     /// Reads what is asked for. `inter_op_threads` is what the process has of them.
     pub(crate) fn read(
-        asked: &BTreeMap<String, String>,
+        asked: &Map<String, Value>,
         inter_op_threads: impl FnOnce() -> i32,
     ) -> Result<Self> {
         let mut options = Self::default();
         for (name, value) in asked {
+            let value = &*text(name, value)?;
             if let Some((_, switch)) = SWITCHES.iter().find(|(known, _)| known == name) {
                 let is_on = truth(name, value)?;
                 if let Switch::Only(wanted) = switch
@@ -69,6 +71,7 @@ impl Options {
             }
         }
         if let Some(value) = asked.get(INTER_OP_THREADS) {
+            let value = &*text(INTER_OP_THREADS, value)?;
             let here = inter_op_threads();
             if value.trim().parse() != Ok(here) {
                 let advice = format!("the whole process has {here}; leave it out");

@@ -1,4 +1,4 @@
-//! What an ONNX file says that its network takes and gives, read without ONNX Runtime.
+//! What an ONNX file says that its network takes and gives.
 //!
 //! The messages are those of `onnx.proto`, with the few fields that tell; a decoder passes over the rest,
 //! such as the weights.
@@ -70,8 +70,11 @@ struct Dimension {
     length: Option<i64>,
 }
 
-/// The signature of the network in a file.
-pub(super) fn signature(file: &Path) -> Result<Signature> {
+/// The signature of the network in a file; empty where it is no ONNX file.
+///
+/// # Errors
+/// [`ErrorCode::InvalidModel`](mar_handler::ErrorCode::InvalidModel) where the file cannot be read.
+pub fn signature(file: &Path) -> Result<Signature> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let unreadable =
         |cause: String| Error::invalid_model(format!("{name} cannot be read: {cause}"));

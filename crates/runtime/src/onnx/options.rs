@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 use crate::options::text;
 
 /// The parameters that are understood, as Triton's `config.pbtxt` spells them.
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 6] = [
     "enable_mem_arena",
     "enable_mem_pattern",
     "execution_mode",
     "inter_op_thread_count",
     "intra_op_thread_count",
+    "providers",
 ];
 
 /// What a session is told. The defaults are ONNX Runtime's, but for the threads: they are as
@@ -40,7 +41,8 @@ impl Options {
             arena: true,
             pattern: true,
         };
-        for (key, value) in parameters {
+        // Who executes it is read elsewhere: `providers`.
+        for (key, value) in parameters.iter().filter(|(key, _)| *key != "providers") {
             let value = &*text(key, value)?;
             match key.as_str() {
                 "intra_op_thread_count" => {

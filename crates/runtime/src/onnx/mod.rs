@@ -5,6 +5,7 @@
 
 mod epilogue;
 mod error;
+mod level;
 mod library;
 mod model;
 mod options;
@@ -15,8 +16,9 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature};
+use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
 use ort::environment::Environment;
+use serde_json::Map;
 
 /// ONNX Runtime, or the reason why it is not here.
 #[derive(Debug)]
@@ -44,6 +46,18 @@ impl Runtime for Onnx {
 
     fn section(&self) -> Option<&'static str> {
         Some("onnx")
+    }
+
+    /// The graph as ONNX Runtime rewrites it, and as the file has it.
+    fn variants(&self) -> Vec<Variant> {
+        let as_exported = [("graph_optimization_level".to_owned(), "disable".into())];
+        vec![
+            Variant { name: self.name().to_owned(), options: Map::new() },
+            Variant {
+                name: format!("{}, not optimised", self.name()),
+                options: Map::from_iter(as_exported),
+            },
+        ]
     }
 
     /// None: only the processor's execution provider is used.

@@ -5,6 +5,7 @@ use std::path::Path;
 use mar_handler::{Device, Epilogue, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
 use ort::environment::Environment;
 use ort::session::Session;
+use serde_json::{Map, Value};
 
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
@@ -16,6 +17,7 @@ use super::values::{self, Input};
 #[derive(Debug)]
 pub(super) struct OnnxModel {
     network: Network,
+    options: Options,
     inputs: Vec<Port>,
     outputs: Vec<String>,
 }
@@ -46,7 +48,7 @@ impl OnnxModel {
             ))
         })?;
         let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
-        Ok(Self { outputs: outputs.collect(), inputs, network })
+        Ok(Self { outputs: outputs.collect(), inputs, network, options })
     }
 
     fn check(&self, tensors: &[Tensor]) -> Result<()> {
@@ -86,6 +88,10 @@ impl Model for OnnxModel {
     /// A session keeps nothing of a run, and ONNX Runtime lets several threads run it.
     fn is_shareable(&self) -> bool {
         true
+    }
+
+    fn describe(&self) -> Map<String, Value> {
+        self.options.describe()
     }
 }
 

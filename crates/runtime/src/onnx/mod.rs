@@ -6,6 +6,7 @@
 mod cuda;
 mod epilogue;
 mod error;
+mod level;
 mod library;
 mod model;
 mod offered;
@@ -20,7 +21,8 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature};
+use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
+use serde_json::Map;
 
 use library::Library;
 
@@ -50,6 +52,18 @@ impl Runtime for Onnx {
 
     fn section(&self) -> Option<&'static str> {
         Some("onnx")
+    }
+
+    /// The graph as ONNX Runtime rewrites it, and as the file has it.
+    fn variants(&self) -> Vec<Variant> {
+        let as_exported = [("graph_optimization_level".to_owned(), "disable".into())];
+        vec![
+            Variant { name: self.name().to_owned(), options: Map::new() },
+            Variant {
+                name: format!("{}, not optimised", self.name()),
+                options: Map::from_iter(as_exported),
+            },
+        ]
     }
 
     /// Those that the driver shows, where this ONNX Runtime was built for CUDA. Why there are none is told where a

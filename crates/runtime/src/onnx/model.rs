@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
 use super::library::Library;
-use super::opening;
+use super::opening::{self, Opened};
+use super::options::Options;
 use super::ports::Port;
 use super::report::Report;
 use super::session::Network;
@@ -17,6 +18,7 @@ use super::values::{self, Input};
 #[derive(Debug)]
 pub(super) struct OnnxModel {
     network: Network,
+    options: Options,
     inputs: Vec<Port>,
     outputs: Vec<String>,
     device: Device,
@@ -28,7 +30,7 @@ impl OnnxModel {
     /// Opens an ONNX file, with the weights in files beside it, where it has such.
     pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
         let name = file_name(&spec.file);
-        let (session, report) = opening::open(library, spec)?;
+        let Opened { session, options, report } = opening::open(library, spec)?;
         report.log(&name, &library.version);
         let network = Network::new(session).map_err(|error| not_onnx(&spec.file, error))?;
         let inputs = Port::all(network.session().inputs()).map_err(|cause| {
@@ -41,6 +43,7 @@ impl OnnxModel {
             outputs: outputs.collect(),
             inputs,
             network,
+            options,
             device: spec.device,
             version: library.version.clone(),
             report,
@@ -87,7 +90,7 @@ impl Model for OnnxModel {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        let mut all = Map::new();
+        let mut all = self.options.describe();
         all.insert("runtime".into(), "ONNX Runtime".into());
         all.insert("version".into(), self.version.clone().into());
         self.report.describe(&mut all);

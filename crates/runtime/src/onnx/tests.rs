@@ -332,3 +332,15 @@ fn tritons_parameters_reach_the_session_and_unknown_ones_are_refused() {
     assert_eq!(error.code(), ErrorCode::InvalidModel);
     assert!(error.message().contains("\"trt_max_workspace_size\""), "{error}");
 }
+
+#[test]
+fn a_model_says_how_its_graph_was_treated_and_each_variant_loads() {
+    let onnx = Onnx::start();
+    let variants = onnx.variants();
+    let levels = variants.iter().map(|variant| {
+        let options = variant.options.clone();
+        let model = onnx.load(&LoadSpec { options, ..LoadSpec::new(fixture("simple.onnx")) });
+        model.unwrap().describe()["graph_optimization_level"].clone()
+    });
+    assert_eq!(levels.collect::<Vec<_>>(), ["all", "disable"]);
+}

@@ -3,7 +3,9 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod cache;
 mod cuda;
+mod digest;
 mod epilogue;
 mod error;
 mod level;

@@ -6,6 +6,7 @@
 mod epilogue;
 mod error;
 mod library;
+mod maps;
 mod model;
 mod options;
 mod ports;

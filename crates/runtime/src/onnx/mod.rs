@@ -10,6 +10,7 @@ mod epilogue;
 mod error;
 mod level;
 mod library;
+mod maps;
 mod model;
 mod offered;
 mod opening;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature};
 use ort::environment::Environment;
+use serde_json::{Map, Value};
 
 /// ONNX Runtime, or the reason why it is not here.
 #[derive(Debug)]
@@ -44,6 +45,14 @@ impl Runtime for Onnx {
 
     fn section(&self) -> Option<&'static str> {
         Some("onnx")
+    }
+
+    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
+        options::Options::new(options, 1).map(drop)
+    }
+
+    fn keeps_files(&self) -> bool {
+        true
     }
 
     /// None: only the processor's execution provider is used.

@@ -14,6 +14,7 @@ mod in_flight;
 mod infer;
 mod interface;
 mod job;
+mod model_cache;
 mod network;
 mod open;
 mod plan;

@@ -15,6 +15,7 @@ mod infer;
 mod interface;
 mod job;
 mod measure;
+mod model_cache;
 mod network;
 mod open;
 mod plan;

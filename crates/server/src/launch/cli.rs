@@ -68,6 +68,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MODE")]
     verify_samples: Option<String>,
 
+    /// Where runtimes keep what they make of models' files for the next start, or none [default: ~/.cache/marserve/models]
+    #[arg(long, value_name = "DIR")]
+    model_cache: Option<String>,
+
     /// Where predictions and /ping answer [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     inference_address: Option<String>,
@@ -179,6 +183,7 @@ impl Args {
             ("--models", "load_models", models),
             ("--strict", "strict", set(self.strict)),
             ("--verify-samples", "verify_samples", self.verify_samples.clone()),
+            ("--model-cache", "model_cache", self.model_cache.clone()),
             ("--inference-address", "inference_address", self.inference_address.clone()),
             ("--management-address", "management_address", self.management_address.clone()),
             ("--metrics-address", "metrics_address", self.metrics_address.clone()),

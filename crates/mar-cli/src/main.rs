@@ -6,6 +6,7 @@ mod cli;
 mod diff;
 mod inspect;
 mod limits;
+mod networks;
 mod pack;
 mod progress;
 mod samples;

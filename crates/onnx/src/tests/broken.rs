@@ -281,7 +281,7 @@ fn the_numbers_of_a_weight_are_counted_and_not_kept() {
     let counts = Listed { floats: 3, int32s: 3, strings: 2, int64s: 3, doubles: 2, uint64s: 1 };
     assert_eq!((tensor.listed, tensor.raw), (counts, Some(3)));
     for length in 1..bytes.len() {
-        let _ = Tensor::decode(&bytes[..length]);
+        drop(Tensor::decode(&bytes[..length]));
     }
     assert!(Tensor::decode(&[9 << 3 | 2, 4, 1, 2, 3][..]).is_err());
 }

@@ -7,6 +7,7 @@
 
 mod about;
 mod check;
+mod dot;
 mod element;
 mod external;
 mod network;

@@ -8,7 +8,7 @@ use mar_handler::{Error, Result, Signature};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::port::spec;
+use crate::port::{output, spec};
 use crate::proto::{Graph, Model};
 use crate::source::{Failure, MAX_READ, Source};
 
@@ -39,7 +39,7 @@ impl Network {
     /// ONNX file: the file's name and the cause.
     pub fn open(file: &Path) -> Result<Self> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let opened = File::open(file).map_err(|error| format!("cannot be read: {error}"));
+        let opened = File::open(file).map_err(|error| format!("it cannot be read: {error}"));
         opened
             .and_then(Self::read)
             .map_err(|cause| Error::invalid_model(format!("{name}: {cause}")))
@@ -50,7 +50,7 @@ impl Network {
     /// # Errors
     /// Where it cannot be read or is no ONNX file: the cause, and what to do.
     pub fn read(mut file: impl Read + Seek) -> Result<Self, String> {
-        let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+        let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
         let strays = outline(&mut file)?;
         let mut source = Source::new(file).map_err(unreadable)?;
         let decoded = Model::decode(&mut source);
@@ -66,21 +66,20 @@ impl Network {
         let mut model = decoded.map_err(|error| {
             let error = error.to_string();
             let cause = error.rsplit(": ").next().unwrap_or(&error);
-            format!("damaged ({cause}); copy or export it again")
+            format!("it is damaged ({cause}); copy or export it again")
         })?;
         match model.graph.take() {
             Some(graph) => Ok(Self { model, graph, strays }),
-            None => Err("holds no network; export it again".to_owned()),
+            None => Err("it holds no network; export it again".to_owned()),
         }
     }
 
-    /// What it takes and gives; old files' weights among the inputs are none. A sequence of maps of labels to
-    /// numbers, as scikit-learn's exporter makes, is a tensor of two sides.
+    /// What it takes and gives; old files' weights among the inputs are none.
     pub fn signature(&self) -> Signature {
         let graph = &self.graph;
         Signature {
             inputs: Some(graph.true_inputs().map(spec).collect()),
-            outputs: Some(graph.output.iter().map(spec).collect()),
+            outputs: Some(graph.output.iter().map(output).collect()),
         }
     }
 }
@@ -91,15 +90,17 @@ impl Network {
 /// # Errors
 /// Where the file is none of ONNX, or ends within a field.
 fn outline(file: &mut (impl Read + Seek)) -> Result<u64, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
     let mut source = Source::new(file).map_err(unreadable)?;
-    let no_onnx = || "is no ONNX file; export the network again".to_owned();
+    let no_onnx = || "it is no ONNX file; export the network again".to_owned();
     let whole = remaining(&source);
     if whole == 0 {
-        return Err("is empty; copy or export it again".to_owned());
+        return Err("it is empty; copy or export it again".to_owned());
     }
     if bytes::Buf::chunk(&source).starts_with(GIT_LFS) {
-        return Err("is a pointer of Git LFS and not the file; fetch it with `git lfs pull`".into());
+        return Err(
+            "it is a pointer of Git LFS and not the file; fetch it with `git lfs pull`".into()
+        );
     }
     let (mut is_model, mut strays) = (false, 0);
     while remaining(&source) > 0 {
@@ -110,7 +111,7 @@ fn outline(file: &mut (impl Read + Seek)) -> Result<u64, String> {
                 return no_onnx();
             }
             format!(
-                "damaged: what is at byte {at} of {whole} is not ONNX's; copy or export it again"
+                "it is damaged: what is at byte {at} of {whole} is not ONNX's; copy or export it again"
             )
         };
         let (tag, wire_type) = decode_key(&mut source).map_err(|_| damaged())?;
@@ -123,7 +124,7 @@ fn outline(file: &mut (impl Read + Seek)) -> Result<u64, String> {
                 }
                 let least = (whole - left).saturating_add(length);
                 return Err(format!(
-                    "is cut off: it has {whole} bytes of at least {least}; copy or export it again"
+                    "it is cut off: it has {whole} bytes of at least {least}; copy or export it again"
                 ));
             }
             bytes::Buf::advance(&mut source, usize::try_from(length).unwrap_or(usize::MAX));

@@ -95,14 +95,8 @@ fn tensor_words(tensor: &proto::TensorKind) -> String {
 
 /// What a network declares, as the handlers' contract has it.
 pub(crate) fn spec(port: &ValueInfo) -> TensorSpec {
-    let Some(kind) = &port.kind else { return TensorSpec::named(&port.name) };
-    let Some(tensor) = &kind.tensor else {
-        let mut spec = TensorSpec::named(&port.name);
-        if is_a_row_of_numbers(kind) {
-            spec.dtype = Some(DType::F32);
-            spec.shape = Some(vec![None, None]);
-        }
-        return spec;
+    let Some(tensor) = port.kind.as_ref().and_then(|kind| kind.tensor.as_ref()) else {
+        return TensorSpec::named(&port.name);
     };
     let side = |side: &proto::Dimension| -> Side { usize::try_from(side.length?).ok() };
     TensorSpec {
@@ -112,13 +106,22 @@ pub(crate) fn spec(port: &ValueInfo) -> TensorSpec {
     }
 }
 
-/// Whether a type is a sequence of maps of a label to a number, as scikit-learn's exporter makes of a
-/// classifier's probabilities. It is served as a tensor of as many rows as there are maps.
-fn is_a_row_of_numbers(kind: &proto::Kind) -> bool {
-    const FLOAT: i32 = 1;
-    const INT64: i32 = 7;
-    const STRING: i32 = 8;
-    let map = kind.sequence.as_ref().and_then(|sequence| sequence.of.as_ref()?.map.as_ref());
-    let number = |map: &proto::Map| map.value.as_ref()?.tensor.as_ref().map(|value| value.element);
-    map.is_some_and(|map| [INT64, STRING].contains(&map.key) && number(map) == Some(FLOAT))
+/// An output. A map a row, such as the probabilities by class that scikit-learn's exporter makes, is served as a
+/// matrix.
+pub(crate) fn output(port: &ValueInfo) -> TensorSpec {
+    if port.kind.as_ref().is_some_and(is_map_a_row) {
+        let (dtype, shape) = (Some(DType::F32), Some(vec![None, None]));
+        return TensorSpec { dtype, shape, ..TensorSpec::named(&port.name) };
+    }
+    spec(port)
+}
+
+/// Whether it is a sequence of maps from whole numbers or texts to numbers of single precision.
+fn is_map_a_row(kind: &proto::Kind) -> bool {
+    let map = || kind.sequence.as_ref()?.of.as_ref()?.map.as_ref();
+    let value = |map: &proto::Map| Some(map.value.as_ref()?.tensor.as_ref()?.element);
+    map().is_some_and(|map| {
+        matches!(element::dtype(map.key), Some(DType::I64 | DType::Bytes))
+            && value(map).and_then(element::dtype) == Some(DType::F32)
+    })
 }

@@ -113,5 +113,5 @@ fn a_file_that_is_none_has_no_signature() {
     let error = crate::signature(Path::new("/nowhere/m.onnx")).unwrap_err();
     assert!(error.message().contains("m.onnx cannot be read"), "{error}");
     let error = Network::open(&fixtures().join("make.py")).unwrap_err();
-    assert_eq!(error.message(), "make.py: is no ONNX file; export the network again");
+    assert_eq!(error.message(), "make.py: it is no ONNX file; export the network again");
 }

@@ -8,19 +8,19 @@ use crate::proto::{Graph, Kind, ValueInfo};
 
 pub(super) fn check(graph: &Graph, report: &mut Report) {
     if graph.output.is_empty() {
-        report.problems.add("has no outputs; export it again".to_owned());
+        report.problems.add("it has no outputs; export it again".to_owned());
     }
     let mut seen = HashSet::new();
     for input in &graph.input {
         if !seen.insert(&*input.name) {
             let name = quoted(&input.name);
-            report.problems.add(format!("has two inputs {name}; export it again"));
+            report.problems.add(format!("it has two inputs {name}; export it again"));
         }
     }
     for (what, ports) in [("input", &graph.input), ("output", &graph.output)] {
         for port in ports {
             if port.name.is_empty() {
-                report.problems.add(format!("has an {what} without a name; export it again"));
+                report.problems.add(format!("it has an {what} without a name; export it again"));
                 continue;
             }
             let name = quoted(&port.name);

@@ -32,7 +32,7 @@ pub(super) fn check(network: &Network, report: &mut Report) {
     let model = &network.model;
     match model.ir_version {
         None => report.problems.add(
-            "states no version of its form (ir_version); export it again".to_owned(),
+            "it states no version of its form (ir_version); export it again".to_owned(),
         ),
         Some(version) if !IR_VERSIONS.contains(&version) => report.problems.add(format!(
             "its form is of version {version} (ir_version), and {RUNTIME} reads {} to {}; export it for an older one",
@@ -43,7 +43,7 @@ pub(super) fn check(network: &Network, report: &mut Report) {
     }
     if model.opset_import.is_empty() {
         report.problems.add(
-            "states no version of its operators (opset_import); it may be cut off, copy or export it again".to_owned(),
+            "it states no version of its operators (opset_import); it may be cut off, copy or export it again".to_owned(),
         );
         return;
     }
@@ -88,7 +88,7 @@ fn owners(network: &Network, report: &mut Report) {
     unimported.sort_unstable();
     for (name, operator) in unimported {
         let sentence = format!(
-            "has an operator {} of {}, and states no version of that (opset_import); export it again",
+            "it has an operator {} of {}, and states no version of that (opset_import); export it again",
             quoted(operator),
             quoted(name)
         );

@@ -16,7 +16,7 @@ pub(super) fn check(network: &Network, beside: &dyn Fn(&str) -> Option<u64>, rep
     let mut names = HashSet::new();
     for weight in network.graph.weights().filter(|name| !name.is_empty()) {
         if !names.insert(weight) {
-            report.warnings.add(format!("has two weights {}; export it again", quoted(weight)));
+            report.warnings.add(format!("it has two weights {}; export it again", quoted(weight)));
         }
     }
     let mut files: Files<'_> = BTreeMap::new();
@@ -42,7 +42,7 @@ pub(super) fn check(network: &Network, beside: &dyn Fn(&str) -> Option<u64>, rep
             Some(_) => continue,
         };
         let (file, weight) = (quoted(&file), quoted(needed.weight));
-        report.problems.add(format!("{file}, with weights such as {weight}, {sentence}"));
+        report.problems.add(format!("the file {file}, with weights such as {weight}, {sentence}"));
     }
 }
 

@@ -129,7 +129,7 @@ fn tell_order(nodes: &[Node], scope: &Scope<'_>, report: &mut Report) {
             label(&nodes[place], place)
         )),
         None => report.warnings.add(
-            "has nodes that stand before those whose values they take; ONNX Runtime sorts them, others may not"
+            "it has nodes that stand before those whose values they take; ONNX Runtime sorts them, others may not"
                 .to_owned(),
         ),
     }

@@ -67,6 +67,9 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// ONNX files that cannot be served: what is told of them, and that nobody else is disturbed.
+#[cfg(feature = "onnx")]
+mod onnx_broken;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;

@@ -3,9 +3,11 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod binding;
 mod cuda;
 mod epilogue;
 mod error;
+mod items;
 mod level;
 mod library;
 mod model;
@@ -16,6 +18,7 @@ mod ports;
 mod providers;
 mod report;
 mod session;
+mod steps;
 mod values;
 
 use std::path::Path;

@@ -4,12 +4,15 @@
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
 mod binding;
+mod cache;
 mod cuda;
+mod digest;
 mod epilogue;
 mod error;
 mod items;
 mod level;
 mod library;
+mod maps;
 mod model;
 mod offered;
 mod opening;
@@ -25,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use library::Library;
 
@@ -55,6 +58,14 @@ impl Runtime for Onnx {
 
     fn section(&self) -> Option<&'static str> {
         Some("onnx")
+    }
+
+    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
+        options::Options::new(options, 1).map(drop)
+    }
+
+    fn keeps_files(&self) -> bool {
+        true
     }
 
     /// The graph as ONNX Runtime rewrites it, and as the file has it.

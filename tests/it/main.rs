@@ -67,6 +67,9 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
+#[cfg(feature = "onnx")]
+mod onnx_engine;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

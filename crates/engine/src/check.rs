@@ -9,6 +9,8 @@ use mar::Archive;
 use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
 use serde::Serialize;
 
+use crate::execution::Execution;
+use crate::infer::Interface;
 use crate::interface::known;
 use crate::open::{Opener, Unpacked, invalid, options};
 use crate::plan::{Machine, first_device};
@@ -40,6 +42,8 @@ pub struct Checked {
     pub version: String,
     /// Where it ran.
     pub device: String,
+    /// What it ran on.
+    pub execution: Execution,
     /// One entry a sample, in the archive's order.
     pub samples: Vec<SampleReport>,
 }
@@ -114,6 +118,7 @@ impl Checking<'_> {
             options: options(runtime.as_ref(), &context.config)?,
             cache: None,
         })?;
+        let network = Interface::of_archive(context.signature, handler.as_ref()).fit(network);
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
         let replayed = replay.within(Limit::NONE, || Duration::ZERO);
@@ -127,6 +132,7 @@ impl Checking<'_> {
             model: context.model_name,
             version: context.model_version,
             device: device.to_string(),
+            execution: Execution::of(runtime.as_ref(), network.as_ref()),
             samples: replayed.reports,
         })
     }

@@ -121,6 +121,9 @@ impl Opener {
         };
         let handler = registration.initialize(&context)?;
         let interface = Interface::of_archive(context.signature, handler.as_ref());
+        if let Some(fixed) = &interface.fixed {
+            fixed.limit(&mut plan);
+        }
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
             handler,

@@ -231,8 +231,7 @@ impl Model for FakeModel {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        let told = json!({"execution_providers": ["fake"], "options": self.options});
-        told.as_object().unwrap().clone()
+        self.options.clone()
     }
 }
 

@@ -16,6 +16,7 @@ mod in_flight;
 mod infer;
 mod interface;
 mod job;
+mod measure;
 mod model_cache;
 mod network;
 mod open;
@@ -40,6 +41,7 @@ pub use events::{BatchTiming, Events, Failure, NoEvents, Outcome, Timing, Versio
 pub use execution::Execution;
 pub use fixed::FixedBatch;
 pub use infer::{Interface, TensorAnswer, TensorRequest};
+pub use measure::{MeasureRequest, Measured, MeasuredRow, Parity, Spread, Unmeasured, measure};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
 pub use plan::{BatchLimit, Plan};
 pub use registry::ModelEntry;

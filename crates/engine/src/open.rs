@@ -178,7 +178,7 @@ impl Opener {
         }
     }
 
-    fn handler(&self, name: Option<&str>) -> Result<Registration> {
+    pub(crate) fn handler(&self, name: Option<&str>) -> Result<Registration> {
         let known = || self.handlers.iter().map(Registration::name).collect::<Vec<_>>().join(", ");
         let Some(name) = name else {
             return Err(Error::invalid_model(format!(
@@ -251,7 +251,7 @@ pub(crate) fn options(
 }
 
 /// The weights' file name in a manifest.
-fn weights(manifest: &Manifest) -> Result<&str> {
+pub(crate) fn weights(manifest: &Manifest) -> Result<&str> {
     if let Some(model_file) = &manifest.model.model_file {
         return Err(Error::invalid_model(format!(
             "{model_file} is an eager model, which needs Python; export it with torch.jit.trace and pack it without --model-file"

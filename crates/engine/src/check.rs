@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::execution::Execution;
 use crate::infer::Interface;
 use crate::interface::known;
-use crate::open::{Opener, Unpacked, invalid, options};
+use crate::open::{Opener, Unpacked, invalid, options, understood};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
 use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
@@ -112,11 +112,13 @@ impl Checking<'_> {
             signature,
         };
         let handler = registration.initialize(&context)?;
+        let options = options(runtime.as_ref(), &context.config)?;
+        understood(runtime.as_ref(), (&options, true), &[device])?;
         let network = runtime.load(&LoadSpec {
             file,
             device,
             intra_op_threads: request.threads,
-            options: options(runtime.as_ref(), &context.config)?,
+            options,
             cache: None,
         })?;
         let network = Interface::of_archive(context.signature, handler.as_ref()).fit(network);

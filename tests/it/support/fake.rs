@@ -121,8 +121,8 @@ impl Runtime for FakeRuntime {
         Some("fake")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        match options.get("unheard_of") {
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        match spec.options.get("unheard_of") {
             Some(_) => Err(Error::invalid_model("option \"unheard_of\" is not known to fake")),
             None => Ok(()),
         }

@@ -61,8 +61,9 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        options::Options::new(options, 1).map(drop)
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        providers::Providers::read(spec).map(drop)
     }
 
     fn keeps_files(&self) -> bool {

@@ -14,6 +14,8 @@ mod access;
 mod answers;
 /// Requests that share a forward pass.
 mod batching;
+/// `marserve bench-model`: what runs, what is told of it, how it ends.
+mod bench_model;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
 /// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.

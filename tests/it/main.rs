@@ -84,6 +84,8 @@ mod process;
 mod recovery;
 /// How models come and go: every call of the management port, every answer.
 mod registration;
+/// What runs a model: what it is asked, what it keeps, what it tells, and networks that take no batches.
+mod runtimes;
 /// SageMaker's paths, and how they choose a model.
 mod sagemaker;
 /// Known answers: replayed by `marserve check`, and when a model is loaded.

@@ -1,52 +1,53 @@
-//! An ONNX network on the processor.
+//! An ONNX network that is open, on the processor or on a device.
 
 use std::path::Path;
 
-use mar_handler::{Device, Epilogue, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
-use ort::environment::Environment;
-use ort::session::Session;
+use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
+use serde_json::{Map, Value};
 
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
+use super::library::Library;
+use super::opening::{self, Opened};
 use super::options::Options;
 use super::ports::Port;
+use super::report::Report;
 use super::session::Network;
 use super::values::{self, Input};
 
 #[derive(Debug)]
 pub(super) struct OnnxModel {
     network: Network,
+    options: Options,
     inputs: Vec<Port>,
     outputs: Vec<String>,
+    device: Device,
+    version: String,
+    report: Report,
 }
 
 impl OnnxModel {
     /// Opens an ONNX file, with the weights in files beside it, where it has such.
-    pub(super) fn load(environment: &Environment, spec: &LoadSpec) -> Result<Self> {
-        if let Device::Cuda(_) = spec.device {
-            return Err(Error::new(
-                ErrorCode::Unsupported,
-                format!(
-                    "{} cannot go to {}: ONNX files run on the processor here; set deviceType: cpu",
-                    file_name(&spec.file),
-                    spec.device
-                ),
-            ));
-        }
-        let options = Options::new(&spec.options, spec.intra_op_threads)?;
-        let open = || {
-            let mut builder = options.apply(Session::builder(environment)?)?;
-            Network::new(builder.commit_from_file(&spec.file)?)
-        };
-        let network = open().map_err(|error| not_onnx(&spec.file, error))?;
+    pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
+        let name = file_name(&spec.file);
+        let Opened { session, options, report } = opening::open(library, spec)?;
+        report.log(&name, &library.version);
+        let network = Network::new(session).map_err(|error| not_onnx(&spec.file, error))?;
         let inputs = Port::all(network.session().inputs()).map_err(|cause| {
-            let name = file_name(&spec.file);
             Error::invalid_model(format!(
                 "{name} cannot be served: {cause}, which no client can send"
             ))
         })?;
         let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
-        Ok(Self { outputs: outputs.collect(), inputs, network })
+        Ok(Self {
+            outputs: outputs.collect(),
+            inputs,
+            network,
+            options,
+            device: spec.device,
+            version: library.version.clone(),
+            report,
+        })
     }
 
     fn check(&self, tensors: &[Tensor]) -> Result<()> {
@@ -80,12 +81,20 @@ impl Model for OnnxModel {
     }
 
     fn device(&self) -> Device {
-        Device::Cpu
+        self.device
     }
 
     /// A session keeps nothing of a run, and ONNX Runtime lets several threads run it.
     fn is_shareable(&self) -> bool {
         true
+    }
+
+    fn describe(&self) -> Map<String, Value> {
+        let mut all = self.options.describe();
+        all.insert("runtime".into(), "ONNX Runtime".into());
+        all.insert("version".into(), self.version.clone().into());
+        self.report.describe(&mut all);
+        all
     }
 }
 

@@ -3,12 +3,14 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod binding;
 mod cache;
 mod cuda;
 mod digest;
 mod epilogue;
 mod error;
 mod explain;
+mod items;
 mod level;
 mod library;
 mod maps;
@@ -20,6 +22,7 @@ mod ports;
 mod providers;
 mod report;
 mod session;
+mod steps;
 mod values;
 
 use std::path::Path;
@@ -58,8 +61,9 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        options::Options::new(options, 1).map(drop)
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        providers::Providers::read(spec).map(drop)
     }
 
     fn keeps_files(&self) -> bool {

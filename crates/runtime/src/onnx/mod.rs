@@ -61,6 +61,9 @@ impl Runtime for Onnx {
     }
 
     fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
+        if self.0.is_ok() {
+            providers::Providers::check(options)?;
+        }
         options::Options::new(options, 1).map(drop)
     }
 

@@ -15,7 +15,7 @@ use super::options::Options;
 use super::ports::Port;
 use super::report::Report;
 use super::session::Network;
-use super::steps::{self, Steps};
+use super::steps::Steps;
 use super::values::{self, Input};
 
 #[derive(Debug)]
@@ -25,8 +25,7 @@ pub(super) struct OnnxModel {
     inputs: Vec<Port>,
     outputs: Vec<String>,
     items: Items,
-    /// What is done on the device; `None` on the processor.
-    steps: Option<Steps>,
+    steps: Steps,
     device: Device,
     version: String,
     report: Report,
@@ -46,7 +45,7 @@ impl OnnxModel {
         })?;
         let items = Items::of(network.session());
         let places = Places::of(spec.device).map_err(|error| not_onnx(&spec.file, error))?;
-        let steps = places.map(|places| Steps::new(library, spec, places));
+        let steps = Steps::new(library, spec, places);
         let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
         Ok(Self {
             outputs: outputs.collect(),
@@ -84,15 +83,15 @@ impl OnnxModel {
         self.items.without_batch(answers)
     }
 
-    /// The outputs that an epilogue is about, where the host can read them, under their names.
+    /// The first outputs, where the host can read them, under their names.
     fn answers(
         &self,
         inputs: &[Tensor],
         views: &[Input<'_>],
         wanted: usize,
     ) -> Result<Vec<Tensor>> {
-        let answers = match &self.steps {
-            Some(steps) => self.network.run_bound(views, wanted, &steps.places().host),
+        let answers = match self.steps.places() {
+            Some(places) => self.network.run_bound(views, wanted, &places.host),
             None => self.network.run(views, wanted),
         };
         let named = answers.map_err(prediction)?.into_iter().zip(&self.outputs);
@@ -102,16 +101,18 @@ impl OnnxModel {
         named.map(own).collect()
     }
 
-    /// The epilogue of the first output on the device, where it is done there.
-    fn on_device(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
+    /// The epilogue of the first output where that lies, if it is better done there.
+    fn in_place(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
         let first = self.network.session().outputs().first();
-        let (Some(steps), Some(first)) = (&self.steps, first) else { return Ok(None) };
-        if !steps::take(epilogue, first.dtype()) {
+        if !first.is_some_and(|first| self.steps.take(epilogue, first.dtype())) {
             return Ok(None);
         }
-        let mut scores =
-            self.network.run_bound(views, 1, &steps.places().device).map_err(prediction)?;
-        scores.pop().map(|scores| steps.apply(&scores, epilogue)).transpose()
+        let scores = match self.steps.places() {
+            Some(places) => self.network.run_bound(views, 1, &places.device),
+            None => self.network.run(views, 1),
+        };
+        let scores = scores.map_err(prediction)?.pop();
+        scores.map(|scores| self.steps.apply(&scores, epilogue)).transpose()
     }
 }
 
@@ -121,7 +122,7 @@ impl Model for OnnxModel {
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        if let Some(done) = self.on_device(&views, epilogue)? {
+        if let Some(done) = self.in_place(&views, epilogue)? {
             return Ok(done);
         }
         // An epilogue is about the first output: the others are not made, and need not be tensors.

@@ -113,6 +113,23 @@ fn what_is_not_known_or_contradicts_itself_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_wrong_on_every_device_is_told_before_there_is_a_worker() {
+    let check =
+        |providers: Value| Onnx::start().check_options(&spec(providers, Device::Cpu).options);
+    check(json!([{"cuda": {"device_id": 3, "arena_extend_strategy": "kSameAsRequested"}}, "cpu"]))
+        .unwrap();
+    check(json!("openvino,cpu")).unwrap();
+    for (providers, says) in [
+        (json!(["cudaa"]), "\"cudaa\" is not known"),
+        (json!([{"cuda": {"user_compute_stream": 1}}]), "user_compute_stream"),
+        (json!(["cpu", "cuda"]), "behind cpu"),
+    ] {
+        let error = check(providers).unwrap_err();
+        assert!(error.message().contains(says), "{error}");
+    }
+}
+
+#[test]
 fn the_processor_says_that_it_runs_every_node() {
     let described = load(json!(["cpu"]), Device::Cpu).unwrap().describe();
     assert_eq!(described["providers"], json!([{"name": "cpu", "nodes": 2}]));

@@ -9,6 +9,7 @@ mod cuda;
 mod digest;
 mod epilogue;
 mod error;
+mod explain;
 mod items;
 mod level;
 mod library;
@@ -28,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use library::Library;
 
@@ -60,11 +61,10 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        if self.0.is_ok() {
-            providers::Providers::check(options)?;
-        }
-        options::Options::new(options, 1).map(drop)
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        // What the library offers is asked of it; where it is not here, nothing loads anyway.
+        if self.0.is_ok() { providers::Providers::read(spec).map(drop) } else { Ok(()) }
     }
 
     fn keeps_files(&self) -> bool {
@@ -94,6 +94,7 @@ impl Runtime for Onnx {
             let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
             Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
         })?;
+        explain::check_weights(&spec.file)?;
         Ok(Arc::new(model::OnnxModel::load(library, spec)?))
     }
 

@@ -36,7 +36,7 @@ impl OnnxModel {
     pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
         let name = file_name(&spec.file);
         let Opened { session, options, report } = opening::open(library, spec)?;
-        report.log(&name, &library.version);
+        report.log(&name);
         let network = Network::new(session).map_err(|error| not_onnx(&spec.file, error))?;
         let inputs = Port::all(network.session().inputs()).map_err(|cause| {
             Error::invalid_model(format!(
@@ -147,7 +147,6 @@ impl Model for OnnxModel {
 
     fn describe(&self) -> Map<String, Value> {
         let mut all = self.options.describe();
-        all.insert("runtime".into(), "ONNX Runtime".into());
         all.insert("version".into(), self.version.clone().into());
         self.report.describe(&mut all);
         all

@@ -71,19 +71,6 @@ impl Providers {
         Ok(of)
     }
 
-    /// Looks at what a model asks for before there is a worker for it, and so a device.
-    ///
-    /// # Errors
-    /// Those of [`Self::read`], as far as they have nothing to do with the device.
-    pub(super) fn check(options: &Map<String, Value>) -> Result<()> {
-        let mut of = Self { asked: Vec::new(), fallback: false, device: Device::Cpu };
-        for (kind, mut options) in entries(options)?.unwrap_or_default() {
-            options.retain(|(key, _)| key != "device_id");
-            of.add(kind, options, 1)?;
-        }
-        Ok(())
-    }
-
     fn by_default(&self) -> Vec<Entry> {
         let first = matches!(self.device, Device::Cuda(_)).then_some(Kind::Cuda);
         first.into_iter().chain([Kind::Cpu]).map(|kind| (kind, Vec::new())).collect()

@@ -61,7 +61,11 @@ impl Cache {
         match check(&entry) {
             Ok(digests) => {
                 // Where the folder cannot be written to, the entry counts as unused.
-                File::options().write(true).open(digests).and_then(|file| file.set_modified(SystemTime::now())).ok();
+                File::options()
+                    .write(true)
+                    .open(digests)
+                    .and_then(|file| file.set_modified(SystemTime::now()))
+                    .ok();
                 Some(entry.join(GRAPH))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !entry.exists() => None,

@@ -27,7 +27,7 @@ pub(super) fn not_onnx(file: &Path, error: ort::Error) -> Error {
 }
 
 /// The line that says what went wrong, without the places in ONNX Runtime's source and its numbers of errors.
-fn first_cause(text: &str) -> String {
+pub(super) fn first_cause(text: &str) -> String {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut cause = lines.next().unwrap_or("ONNX Runtime gave no reason").to_owned();
     while let Some((start, end)) = source_place(&cause).or_else(|| numbered(&cause)) {

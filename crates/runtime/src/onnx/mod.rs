@@ -4,14 +4,21 @@
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
 mod cache;
+mod cuda;
 mod digest;
 mod epilogue;
 mod error;
+mod following;
+mod kept;
 mod level;
 mod library;
 mod model;
+mod offered;
+mod opening;
 mod options;
 mod ports;
+mod providers;
+mod report;
 mod session;
 mod values;
 
@@ -19,21 +26,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use ort::environment::Environment;
 use serde_json::Map;
+
+use library::Library;
 
 /// ONNX Runtime, or the reason why it is not here.
 #[derive(Debug)]
-pub struct Onnx(Result<Environment, String>);
+pub struct Onnx(Result<Library, String>);
 
 impl Onnx {
     /// Opens ONNX Runtime. Where it cannot be had, models do not load, and their errors say what to do.
     pub fn start() -> Self {
-        let environment = library::environment();
-        if let Err(reason) = &environment {
+        let library = Library::start();
+        if let Err(reason) = &library {
             log::info!("ONNX files will not load: {reason}");
         }
-        Self(environment)
+        Self(library)
     }
 }
 
@@ -62,17 +70,18 @@ impl Runtime for Onnx {
         ]
     }
 
-    /// None: only the processor's execution provider is used.
+    /// Those that the driver shows, where this ONNX Runtime was built for CUDA. Why there are none is told where a
+    /// model asks for one.
     fn cuda_devices(&self) -> usize {
-        0
+        self.0.as_ref().ok().and_then(|library| library.cuda.clone().ok()).unwrap_or_default()
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        let environment = self.0.as_ref().map_err(|reason| {
+        let library = self.0.as_ref().map_err(|reason| {
             let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
             Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
         })?;
-        Ok(Arc::new(model::OnnxModel::load(environment, spec)?))
+        Ok(Arc::new(model::OnnxModel::load(library, spec)?))
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

@@ -1,54 +1,47 @@
-//! An ONNX network on the processor.
+//! An ONNX network that is open, on the processor or on a device.
 
 use std::path::Path;
 
-use mar_handler::{Device, Epilogue, Error, ErrorCode, LoadSpec, Model, Result, Tensor};
-use ort::environment::Environment;
-use ort::session::Session;
+use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use serde_json::{Map, Value};
 
 use super::epilogue::apply;
-use super::error::{not_onnx, prediction};
-use super::options::Options;
+use super::error::prediction;
+use super::following::Following;
+use super::library::Library;
 use super::ports::Port;
-use super::session::Network;
 use super::values::{self, Input};
 
 #[derive(Debug)]
 pub(super) struct OnnxModel {
-    network: Network,
-    options: Options,
+    session: Following,
     inputs: Vec<Port>,
     outputs: Vec<String>,
+    device: Device,
+    version: String,
 }
 
 impl OnnxModel {
     /// Opens an ONNX file, with the weights in files beside it, where it has such.
-    pub(super) fn load(environment: &Environment, spec: &LoadSpec) -> Result<Self> {
-        if let Device::Cuda(_) = spec.device {
-            return Err(Error::new(
-                ErrorCode::Unsupported,
-                format!(
-                    "{} cannot go to {}: ONNX files run on the processor here; set deviceType: cpu",
-                    file_name(&spec.file),
-                    spec.device
-                ),
-            ));
-        }
-        let options = Options::new(&spec.options, spec.intra_op_threads)?;
-        let open = || {
-            let mut builder = options.apply(Session::builder(environment)?)?;
-            Network::new(builder.commit_from_file(&spec.file)?)
-        };
-        let network = open().map_err(|error| not_onnx(&spec.file, error))?;
-        let inputs = Port::all(network.session().inputs()).map_err(|cause| {
-            let name = file_name(&spec.file);
+    pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
+        let name = file_name(&spec.file);
+        let session = Following::open(library, spec)?;
+        let opened = session.current();
+        opened.report.log(&name, &library.version);
+        let network = opened.network.session();
+        let inputs = Port::all(network.inputs()).map_err(|cause| {
             Error::invalid_model(format!(
                 "{name} cannot be served: {cause}, which no client can send"
             ))
         })?;
-        let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
-        Ok(Self { outputs: outputs.collect(), inputs, network, options })
+        let outputs = network.outputs().iter().map(|port| port.name().to_owned());
+        Ok(Self {
+            outputs: outputs.collect(),
+            inputs,
+            session,
+            device: spec.device,
+            version: library.version.clone(),
+        })
     }
 
     fn check(&self, tensors: &[Tensor]) -> Result<()> {
@@ -71,18 +64,20 @@ impl Model for OnnxModel {
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        let answers = self.network.run(&views).map_err(prediction)?;
+        let opened = self.session.current();
+        let answers = opened.network.run(&views).map_err(prediction)?;
         drop(views);
         // An epilogue is about the first output, so that the others need not be tensors.
         let wanted = if epilogue == Epilogue::None { answers.len() } else { 1 };
         let named = answers.into_iter().zip(&self.outputs).take(wanted);
-        let own =
-            |(value, name): (_, &String)| values::own(value, name, self.network.memory(), &inputs);
+        let own = |(value, name): (_, &String)| {
+            values::own(value, name, opened.network.memory(), &inputs)
+        };
         apply(named.map(own).collect::<Result<_>>()?, epilogue)
     }
 
     fn device(&self) -> Device {
-        Device::Cpu
+        self.device
     }
 
     /// A session keeps nothing of a run, and ONNX Runtime lets several threads run it.
@@ -90,8 +85,16 @@ impl Model for OnnxModel {
         true
     }
 
+    fn use_threads(&self, threads: usize) {
+        self.session.use_threads(threads);
+    }
+
     fn describe(&self) -> Map<String, Value> {
-        self.options.describe()
+        let mut all = Map::new();
+        all.insert("runtime".into(), "ONNX Runtime".into());
+        all.insert("version".into(), self.version.clone().into());
+        all.extend(self.session.current().describe());
+        all
     }
 }
 

@@ -9,13 +9,14 @@ use super::level::Level;
 use crate::options::text;
 
 /// The parameters that are understood, as Triton's `config.pbtxt` spells them.
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     "enable_mem_arena",
     "enable_mem_pattern",
     "execution_mode",
     "graph_optimization_level",
     "inter_op_thread_count",
     "intra_op_thread_count",
+    "providers",
 ];
 
 /// What a session is told. The defaults are ONNX Runtime's, but for the threads: they are as
@@ -61,7 +62,8 @@ impl Options {
             arena: true,
             pattern: true,
         };
-        for (key, value) in parameters {
+        // Who executes it is read elsewhere: `providers`.
+        for (key, value) in parameters.iter().filter(|(key, _)| *key != "providers") {
             let value = &*text(key, value)?;
             match key.as_str() {
                 "graph_optimization_level" => options.level = Level::parse(key, value)?,

@@ -286,7 +286,9 @@ fn cuda_is_refused_rather_than_the_processor_used() {
         panic!("it loads")
     };
     assert_eq!(error.code(), ErrorCode::Unsupported);
-    assert!(error.message().starts_with("simple.onnx cannot go to cuda:0"), "{error}");
+    assert!(error.message().starts_with("providers: on cuda:0 it needs CUDA"), "{error}");
+    assert!(error.message().contains("built without it (it offers cpu)"), "{error}");
+    assert!(error.message().contains("deviceType: cpu"), "{error}");
 }
 
 #[test]

@@ -4,13 +4,14 @@
 //! Only on the processor: other providers compile parts of a graph, which no file can hold, and keep what they
 //! make in ways of their own.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mar_handler::LoadSpec;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::cache::{Cache, GRAPH, WEIGHTS};
+use super::cache::{Cache, Entry, GRAPH, WEIGHTS};
 use super::digest::Key;
 use super::level::Level;
 use super::library::Library;
@@ -78,34 +79,55 @@ impl Kept {
         file: &Path,
         open: impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>,
     ) -> Result<(Session, bool), ort::Error> {
-        if let Some(graph) = self.cache.find(&self.key) {
-            match open(&graph, Graph::Ready) {
+        match self.cache.find(&self.key) {
+            Some(Entry::Graph(graph)) => match open(&graph, Graph::Ready) {
                 Ok(session) => return Ok((session, true)),
                 Err(error) => self.cache.remove(&self.key, error.message()),
-            }
+            },
+            Some(Entry::Nothing) => return Ok((open(file, Graph::AsAsked)?, false)),
+            None => {}
         }
-        let made = match self.cache.begin() {
-            Ok(made) => made,
-            Err(error) => {
-                cannot(file, &error.to_string());
-                return Ok((open(file, Graph::AsAsked)?, false));
-            }
-        };
-        let graph = made.path().join(GRAPH);
-        match open(file, Graph::Written { graph: &graph, weights: Some(WEIGHTS) }) {
-            Ok(session) => {
-                if let Err(error) = self.cache.keep(made, &self.key) {
-                    cannot(file, &error.to_string());
-                }
-                Ok((session, false))
-            }
+        match self.make(file, &open) {
+            Ok(session) => Ok((session, false)),
             // It may be the file's fault or that of the disk: the file's is told by opening it alone.
-            Err(error) => {
+            Err(reason) => {
                 let session = open(file, Graph::AsAsked)?;
-                cannot(file, error.message());
+                cannot(file, &reason);
                 Ok((session, false))
             }
         }
+    }
+
+    /// Keeps the graph, and opens what is kept, so that the first start answers as those after it.
+    fn make(
+        &self,
+        file: &Path,
+        open: &impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>,
+    ) -> Result<Session, String> {
+        let told = |error: ort::Error| error.message().to_owned();
+        let failed = |error: io::Error| error.to_string();
+        let mut reason = String::new();
+        // With weights in a file of their own the library writes some graphs that it does not read again, such as
+        // those with loops.
+        for weights in [Some(WEIGHTS), None] {
+            let made = self.cache.begin().map_err(failed)?;
+            let graph = made.path().join(GRAPH);
+            drop(open(file, Graph::Written { graph: &graph, weights }).map_err(told)?);
+            match open(&graph, Graph::Ready) {
+                Ok(session) => {
+                    // What is open stays so, whatever becomes of the files.
+                    let kept = self.cache.keep(made, &self.key);
+                    kept.unwrap_or_else(|error| cannot(file, &error.to_string()));
+                    return Ok(session);
+                }
+                Err(error) => reason = told(error),
+            }
+        }
+        self.cache
+            .begin()
+            .and_then(|nothing| self.cache.keep(nothing, &self.key))
+            .map_err(failed)?;
+        Err(format!("ONNX Runtime does not read what it writes: {reason}"))
     }
 }
 

@@ -148,6 +148,7 @@ pub struct Tensor {
     shape: Vec<usize>,
     data: Bytes,
     name: Option<Arc<str>>,
+    labels: Option<Arc<[String]>>,
 }
 
 impl Tensor {
@@ -168,7 +169,7 @@ impl Tensor {
     pub fn from_bytes(dtype: DType, shape: &[usize], data: Bytes) -> Result<Self> {
         let Some(size) = dtype.size() else {
             strings::check(shape, &data)?;
-            return Ok(Self { dtype, shape: shape.to_vec(), data, name: None });
+            return Ok(Self { dtype, shape: shape.to_vec(), data, name: None, labels: None });
         };
         if dtype.bytes_of(shape) != Some(data.len()) {
             return Err(Error::new(
@@ -181,7 +182,7 @@ impl Tensor {
             ));
         }
         let data = if data.as_ptr().addr().is_multiple_of(size) { data } else { align(&data) };
-        Ok(Self { dtype, shape: shape.to_vec(), data, name: None })
+        Ok(Self { dtype, shape: shape.to_vec(), data, name: None, labels: None })
     }
 
     /// The same tensor under a name. Stacking, splitting and reshaping keep it.
@@ -194,6 +195,36 @@ impl Tensor {
     /// The name that the network or the client knows it by, where there is one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The same tensor with a name for each place of its last side, such as that of a class. What keeps the last
+    /// side keeps them: rows, stacking, splitting, most reshaping.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] where the last side has another length.
+    pub fn with_labels(mut self, labels: Arc<[String]>) -> Result<Self> {
+        if self.shape.last() != Some(&labels.len()) {
+            let (count, shape) = (labels.len(), &self.shape);
+            return Err(Error::new(
+                ErrorCode::Internal,
+                format!("{count} labels do not name the last side of shape {shape:?}"),
+            ));
+        }
+        self.labels = Some(labels);
+        Ok(self)
+    }
+
+    /// What the places of the last side are called, where somebody named them.
+    pub fn labels(&self) -> Option<&Arc<[String]>> {
+        self.labels.as_ref()
+    }
+
+    /// These elements of the same kind, under another shape: with the name, and with the labels where the last
+    /// side has as many places as before.
+    fn with(&self, shape: &[usize], data: Bytes) -> Result<Self> {
+        let labels = self.labels.clone().filter(|labels| shape.last() == Some(&labels.len()));
+        let name = self.name.clone();
+        Ok(Self { name, labels, ..Self::from_bytes(self.dtype, shape, data)? })
     }
 
     /// The type of the elements.
@@ -278,7 +309,7 @@ impl Tensor {
             self.data.slice(rows.start * each..rows.end * each)
         };
         let shape = [&[taken], &self.shape[1..]].concat();
-        Ok(Self { name: self.name.clone(), ..Self::from_bytes(self.dtype, &shape, data)? })
+        self.with(&shape, data)
     }
 
     /// Tensors one below the other: of the same type and the same sides but the first, which adds up. A
@@ -290,14 +321,19 @@ impl Tensor {
         if tensors.len() == 1 {
             return Ok(tensors.remove(0));
         }
-        let first = tensors.first().filter(|first| !first.shape.is_empty());
-        let Some(Self { dtype, shape, name, .. }) = first.cloned() else {
+        let Some(first) = tensors.first().filter(|first| !first.shape.is_empty()) else {
             return Err(Error::new(ErrorCode::Internal, "no tensors with rows to put together"));
         };
-        if !tensors.iter().all(|t| t.dtype == dtype && t.shape.get(1..) == Some(&shape[1..])) {
+        let sides = &first.shape[1..];
+        let fits = |tensor: &Self| {
+            tensor.dtype == first.dtype
+                && tensor.shape.get(1..) == Some(sides)
+                && tensor.labels == first.labels
+        };
+        if !tensors.iter().all(fits) {
             return Err(Error::new(
                 ErrorCode::Internal,
-                "tensors that differ in type or shape cannot share a batch",
+                "tensors that differ in type, shape or labels cannot share a batch",
             ));
         }
         let rows = tensors.iter().map(|tensor| tensor.shape[0]).sum::<usize>();
@@ -305,8 +341,8 @@ impl Tensor {
         for tensor in &tensors {
             data.extend_from_slice(&tensor.data);
         }
-        let shape = [&[rows], &shape[1..]].concat();
-        Ok(Self { name, ..Self::from_bytes(dtype, &shape, data.into())? })
+        let shape = [&[rows], sides].concat();
+        first.with(&shape, data.into())
     }
 
     /// The same elements under another shape.
@@ -314,7 +350,7 @@ impl Tensor {
     /// # Errors
     /// [`ErrorCode::Internal`] where the shapes hold different numbers of elements.
     pub fn reshape(self, shape: &[usize]) -> Result<Self> {
-        Ok(Self { name: self.name, ..Self::from_bytes(self.dtype, shape, self.data)? })
+        self.with(shape, self.data.clone())
     }
 }
 
@@ -396,13 +432,12 @@ impl Batch {
             signature
                 .iter()
                 .enumerate()
-                .map(|(i, (dtype, shape))| {
+                .map(|(i, (_, shape))| {
                     let mut data = Vec::with_capacity(len * requests[0][i].data.len());
                     for request in &requests {
                         data.extend_from_slice(&request[i].data);
                     }
-                    let name = requests[0][i].name.clone();
-                    Ok(Tensor { name, ..Tensor::from_bytes(*dtype, &stacked(shape), data.into())? })
+                    requests[0][i].with(&stacked(shape), data.into())
                 })
                 .collect::<Result<_>>()?
         };
@@ -529,6 +564,26 @@ mod tests {
             assert_eq!(batch.tensors()[0].name(), Some("x"));
             assert_eq!(batch.split().unwrap(), requests);
         }
+    }
+
+    #[test]
+    fn labels_stay_with_the_last_side() {
+        let labels: Arc<[String]> = ["no", "yes"].map(str::to_owned).into();
+        let of = |values: Vec<f32>| {
+            let tensor = Tensor::from_vec(&[values.len() / 2, 2], values).unwrap();
+            tensor.with_labels(Arc::clone(&labels)).unwrap().named("p")
+        };
+        let both = Tensor::concat(vec![of(vec![0.1, 0.9]), of(vec![0.2, 0.8])]).unwrap();
+        assert_eq!(both, of(vec![0.1, 0.9, 0.2, 0.8]));
+        assert_eq!(both.rows(1..2).unwrap(), of(vec![0.2, 0.8]));
+        let rows = Batch::new(vec![both.clone()], 2).unwrap().split().unwrap();
+        assert_eq!(rows[1][0].labels(), Some(&labels));
+        assert_eq!(Batch::stack(rows).unwrap().tensors(), [both.clone()]);
+        assert_eq!(both.clone().reshape(&[4]).unwrap().labels(), None, "no place has its name");
+        let plain = Tensor::from_vec(&[1, 2], vec![0_f32; 2]).unwrap();
+        assert!(Tensor::concat(vec![both, plain.clone()]).is_err());
+        let error = plain.reshape(&[2, 1]).unwrap().with_labels(labels).unwrap_err();
+        assert!(error.message().contains("2 labels do not name the last side"), "{error}");
     }
 
     #[test]

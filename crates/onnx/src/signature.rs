@@ -42,11 +42,29 @@ struct ValueInfo {
     kind: Option<Kind>,
 }
 
-/// A type; sequences, maps and others are kinds of it that are passed over.
+/// A type; some are kinds of it that are passed over.
 #[derive(Clone, PartialEq, Message)]
 struct Kind {
     #[prost(message, optional, tag = "1")]
     tensor: Option<TensorKind>,
+    #[prost(message, optional, boxed, tag = "4")]
+    sequence: Option<Box<SequenceKind>>,
+    #[prost(message, optional, boxed, tag = "5")]
+    map: Option<Box<MapKind>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SequenceKind {
+    #[prost(message, optional, boxed, tag = "1")]
+    element: Option<Box<Kind>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MapKind {
+    #[prost(int32, tag = "1")]
+    key: i32,
+    #[prost(message, optional, boxed, tag = "2")]
+    value: Option<Box<Kind>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -87,8 +105,30 @@ pub fn signature(file: &Path) -> Result<Signature> {
     let inputs = graph.input.iter().filter(|input| !weights.contains(&*input.name));
     Ok(Signature {
         inputs: Some(inputs.map(spec).collect()),
-        outputs: Some(graph.output.iter().map(spec).collect()),
+        outputs: Some(graph.output.iter().map(output).collect()),
     })
+}
+
+/// An output. A map a row, such as the probabilities by class that scikit-learn's exporter makes, is served as a
+/// matrix.
+fn output(port: &ValueInfo) -> TensorSpec {
+    if port.kind.as_ref().is_some_and(Kind::is_map_a_row) {
+        let (dtype, shape) = (Some(DType::F32), Some(vec![None, None]));
+        return TensorSpec { dtype, shape, ..TensorSpec::named(&port.name) };
+    }
+    spec(port)
+}
+
+impl Kind {
+    /// Whether it is a sequence of maps from whole numbers or texts to numbers of single precision.
+    fn is_map_a_row(&self) -> bool {
+        let map = || self.sequence.as_ref()?.element.as_ref()?.map.as_ref();
+        let element = |map: &MapKind| Some(map.value.as_ref()?.tensor.as_ref()?.element);
+        map().is_some_and(|map| {
+            matches!(dtype(map.key), Some(DType::I64 | DType::Bytes))
+                && element(map).and_then(dtype) == Some(DType::F32)
+        })
+    }
 }
 
 fn spec(port: &ValueInfo) -> TensorSpec {

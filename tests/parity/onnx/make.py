@@ -231,6 +231,16 @@ def others(table: Table) -> None:
     table.add("zipmap", model, inputs, [("label", "INT64", [None])], [{"x": np.array([[1, 2]], np.float32)}],
               [{"label": np.array([8], np.int64)}])
 
+    node = helper.make_node("ZipMap", ["x"], ["named"], domain="ai.onnx.ml", classlabels_strings=["no", "d\u00e9j\u00e0"])
+    kind = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    named = helper.make_value_info("named", helper.make_sequence_type_proto(kind))
+    (HERE / "zipmap_texts.onnx").write_bytes(graph("zipmap_texts", [node], inputs, [named]).SerializeToString())
+
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    node = helper.make_node("SplitToSequence", ["x"], ["rows"], axis=0)
+    rows = graph("sequence_output", [node], inputs, [helper.make_value_info("rows", kind)])
+    (HERE / "sequence_output.onnx").write_bytes(rows.SerializeToString())
+
     ports = [[("rounds", "INT64", [None, 1])], [("done", "INT64", [None, 1])]]
     body = helper.make_graph(
         [helper.make_node("Identity", ["going"], ["goes_on"]), helper.make_node("Add", ["count", "one"], ["next"])],

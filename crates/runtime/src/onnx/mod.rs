@@ -12,6 +12,7 @@ mod following;
 mod kept;
 mod level;
 mod library;
+mod maps;
 mod model;
 mod offered;
 mod opening;

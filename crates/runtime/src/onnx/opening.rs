@@ -52,6 +52,7 @@ pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Opened> {
         let builder = options.apply(Session::builder(&library.environment)?)?;
         Report::remember(builder)
     };
+    let commit = |mut builder: SessionBuilder| builder.commit_from_file(&spec.file);
     let failed = |error| not_onnx(&spec.file, error);
     if providers.are_the_processor() {
         let open = |file: &Path, graph: Graph<'_>| graph.apply(builder()?)?.commit_from_file(file);
@@ -68,18 +69,17 @@ pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Opened> {
     }
     let mut asked = builder().map_err(failed)?;
     let registered = providers.register(&mut asked, &library.cuda)?;
-    let (session, report) = match asked.commit_from_file(&spec.file) {
+    let may_fall_back = providers.may_fall_back() && !registered.kinds.is_empty();
+    let (session, report) = match commit(asked) {
         Ok(session) => {
             let report = Report::of(&session, &providers, registered);
             (session, report)
         }
-        Err(error) if providers.may_fall_back() && !registered.kinds.is_empty() => {
+        Err(error) if may_fall_back => {
             // Where the processor cannot open it either, its reason is the one to be told.
-            let session = builder()
-                .and_then(|mut plain| plain.commit_from_file(&spec.file))
-                .map_err(failed)?;
+            let session = builder().and_then(commit).map_err(failed)?;
             let report = Report::of(&session, &providers, Registered::default());
-            let reason = not_onnx(&spec.file, error);
+            let reason = failed(error);
             (session, report.fallen_back(&providers, reason.message()))
         }
         Err(error) => return Err(failed(error)),

@@ -115,7 +115,9 @@ fn the_signature_is_what_the_file_declares_in_its_order() {
         let mut outputs = signature.outputs.unwrap();
         if name == "zipmap" {
             let zipped = outputs.pop().unwrap();
-            assert_eq!((&*zipped.name, zipped.dtype, zipped.shape), ("probabilities", None, None));
+            let shape = Some(vec![None, None]);
+            let expected = ("probabilities", Some(DType::F32), shape);
+            assert_eq!((&*zipped.name, zipped.dtype, zipped.shape), expected);
         }
         for (found, expected) in [(inputs, &network["inputs"]), (outputs, &network["outputs"])] {
             assert_eq!(found.len(), list(expected).len(), "{name}");
@@ -237,15 +239,35 @@ fn a_bool_is_0_or_1() {
 }
 
 #[test]
-fn an_output_that_is_no_tensor_is_told_unless_nobody_asks() {
+fn a_map_a_row_is_a_tensor_with_labels() {
     let model = load("zipmap");
-    let x = || vec![Tensor::from_vec(&[1, 2], vec![1_f32, 2.0]).unwrap()];
-    let error = model.forward(x(), Epilogue::None).unwrap_err();
+    let x = Tensor::from_vec(&[2, 2], vec![1_f32, 2.0, 0.0, 0.0]).unwrap();
+    let outputs = model.forward(vec![x.clone()], Epilogue::None).unwrap();
+    let [label, probabilities] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(label.as_slice::<i64>().unwrap()[0], 8);
+    assert_eq!((probabilities.name(), probabilities.shape()), (Some("probabilities"), &[2, 2][..]));
+    assert_eq!(**probabilities.labels().unwrap(), ["3".to_owned(), "8".to_owned()]);
+    // A softmax of 1 and 2, and one of two equal numbers.
+    let second = 1.0 / (1.0 + (-1_f32).exp());
+    for (got, expected) in
+        probabilities.as_slice::<f32>().unwrap().iter().zip([1.0 - second, second, 0.5, 0.5])
+    {
+        assert!((got - expected).abs() < 1e-6, "{probabilities:?}");
+    }
+    let best = model.forward(vec![x], Epilogue::TopK { k: 1 }).unwrap();
+    assert_eq!(best[0].as_slice::<i64>().unwrap()[0], 8, "an epilogue is about the label");
+}
+
+#[test]
+fn maps_with_texts_for_keys_or_other_keys_a_row_and_lists_of_tensors() {
+    let x = || vec![Tensor::from_vec(&[2, 2], vec![1_f32, 2.0, 0.0, 3.0]).unwrap()];
+    let named = load("zipmap_texts").forward(x(), Epilogue::None).unwrap().remove(0);
+    assert_eq!(**named.labels().unwrap(), ["d\u{e9}j\u{e0}".to_owned(), "no".to_owned()]);
+    // ONNX Runtime's maps are sorted by key: "no" is the first column.
+    assert_eq!(named.as_slice::<f32>().unwrap(), [2.0, 1.0, 3.0, 0.0]);
+    let error = load("sequence_output").forward(x(), Epilogue::None).unwrap_err();
     assert_eq!(error.code(), ErrorCode::PredictionFailed);
-    assert!(error.message().contains("\"probabilities\""), "{error}");
-    assert!(error.message().contains("zipmap=False"), "{error}");
-    let label = model.forward(x(), Epilogue::TopK { k: 1 }).unwrap();
-    assert_eq!(label[0].as_slice::<i64>().unwrap(), [8]);
+    assert!(error.message().starts_with("output \"rows\" is a Sequence"), "{error}");
 }
 
 #[test]

@@ -11,11 +11,12 @@ use ort::memory::{Allocator, MemoryInfo};
 use ort::session::SharedSessionInner;
 use ort::sys::OrtValue;
 use ort::value::{
-    DynTensor, DynTensorValueType, DynValue, DynValueRefMut, PrimitiveTensorElementType, Shape,
-    TensorElementType, TensorRefMut,
+    DynSequenceValueType, DynTensor, DynTensorValueType, DynValue, DynValueRefMut,
+    PrimitiveTensorElementType, Shape, TensorElementType, TensorRefMut,
 };
 
 use super::error::prediction;
+use super::maps;
 
 /// ONNX Runtime's view of an input.
 #[derive(Debug)]
@@ -109,6 +110,9 @@ pub(super) fn own(
     inputs: &[Tensor],
 ) -> Result<Tensor> {
     let kind = value.dtype().clone();
+    if maps::are_rows(&kind) {
+        return maps::rows(&value.downcast::<DynSequenceValueType>().map_err(prediction)?, name);
+    }
     let Ok(value) = value.downcast::<DynTensorValueType>() else {
         return Err(unsupported(name, &kind.to_string()));
     };
@@ -133,7 +137,7 @@ fn unsupported(name: &str, kind: &str) -> Error {
     Error::new(
         ErrorCode::PredictionFailed,
         format!(
-            "output \"{name}\" is a {kind}, not a tensor that can be sent; leave it out when exporting (of scikit-learn models: zipmap=False)"
+            "output \"{name}\" is a {kind}, not a tensor that can be sent; leave it out when exporting, or export a tensor in its place"
         ),
     )
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mar::Archive;
 use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::interface::known;
 use crate::open::{Opener, Unpacked, invalid, options};
@@ -94,8 +95,8 @@ impl Checking<'_> {
         // Files are read from the folder, of which each is at hand.
         let opened = mar::read_samples(model_dir).map_err(|error| invalid(&error))?;
         let opened = opened.ok_or_else(|| self.none())?;
-        let device = self.device(&unpacked)?;
         let Unpacked { registration, runtime, file, settings } = unpacked;
+        let device = device(request.device, runtime.as_ref(), &settings)?;
         let model = &archive.manifest().model;
         let signature = known(&settings, runtime.signature(&file)?)?;
         let context = Context {
@@ -137,25 +138,26 @@ impl Checking<'_> {
             self.request.archive.display()
         ))
     }
+}
 
-    /// The device that was asked for, which has to be there, else the archive's.
-    fn device(&self, unpacked: &Unpacked) -> Result<Device> {
-        let Unpacked { runtime, settings, .. } = unpacked;
-        let (cuda_devices, name) = (runtime.cuda_devices(), runtime.name());
-        match self.request.device {
-            Some(Device::Cuda(index)) if index >= cuda_devices => {
-                Err(Error::invalid_model(format!(
-                    "there is no {}: {name} finds {}; give --device cpu",
-                    Device::Cuda(index),
-                    match cuda_devices {
-                        0 => "no CUDA device".to_owned(),
-                        1 => "one CUDA device, cuda:0".to_owned(),
-                        several => format!("{several} CUDA devices, numbered from 0"),
-                    }
-                )))
+/// The device that was asked for, which has to be there, else the archive's.
+pub(crate) fn device(
+    asked: Option<Device>,
+    runtime: &dyn Runtime,
+    settings: &Map<String, Value>,
+) -> Result<Device> {
+    let (cuda_devices, name) = (runtime.cuda_devices(), runtime.name());
+    match asked {
+        Some(Device::Cuda(index)) if index >= cuda_devices => Err(Error::invalid_model(format!(
+            "there is no {}: {name} finds {}; give --device cpu",
+            Device::Cuda(index),
+            match cuda_devices {
+                0 => "no CUDA device".to_owned(),
+                1 => "one CUDA device, cuda:0".to_owned(),
+                several => format!("{several} CUDA devices, numbered from 0"),
             }
-            Some(device) => Ok(device),
-            None => first_device(settings, Machine { cuda_devices, runtime: name }),
-        }
+        ))),
+        Some(device) => Ok(device),
+        None => first_device(settings, Machine { cuda_devices, runtime: name }),
     }
 }

@@ -14,6 +14,7 @@ use crate::config::{EngineConfig, Overrides};
 use crate::engine::LoadRequest;
 use crate::infer::Interface;
 use crate::interface::known;
+use crate::model_cache;
 use crate::network::Network;
 use crate::plan::{Layers, Machine, Plan};
 use crate::samples::KnownAnswers;
@@ -123,10 +124,10 @@ impl Opener {
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
             handler,
+            cache: cache(runtime.as_ref(), config),
             runtime,
             file,
             options,
-            cache: config.model_cache.clone(),
             unpacked: Some(model_dir),
             plan,
             interface,
@@ -156,10 +157,25 @@ impl Opener {
             }
             None => Map::new(),
         };
+        self.warn_of_sections(runtime.as_ref(), weights, &settings);
         Ok(Unpacked { registration, runtime, file: model_dir.join(weights), settings })
     }
 
-    fn handler(&self, name: Option<&str>) -> Result<Registration> {
+    /// Tells of the sections of runtimes that do not open these weights, and so never read them.
+    fn warn_of_sections(&self, own: &dyn Runtime, weights: &str, settings: &Map<String, Value>) {
+        let others =
+            self.runtimes.iter().filter_map(|other| Some((other.section()?, other.name())));
+        for (section, name) in others {
+            if Some(section) != own.section() && settings.contains_key(section) {
+                log::warn!(
+                    "{section}: in model-config.yaml has no effect: {weights} is run by {}, and not by {name}",
+                    own.name()
+                );
+            }
+        }
+    }
+
+    pub(crate) fn handler(&self, name: Option<&str>) -> Result<Registration> {
         let known = || self.handlers.iter().map(Registration::name).collect::<Vec<_>>().join(", ");
         let Some(name) = name else {
             return Err(Error::invalid_model(format!(
@@ -205,6 +221,11 @@ fn machine(config: &EngineConfig, runtime: &dyn Runtime) -> Machine {
     }
 }
 
+/// The folder where a runtime may keep what it makes of files.
+fn cache(runtime: &dyn Runtime, config: &EngineConfig) -> Option<PathBuf> {
+    model_cache::usable(config.model_cache.as_deref().filter(|_| runtime.keeps_files())?)
+}
+
 /// What an archive's `model-config.yaml` asks of the runtime: its section.
 pub(crate) fn options(
     runtime: &dyn Runtime,
@@ -213,7 +234,13 @@ pub(crate) fn options(
     let section = runtime.section().and_then(|name| Some((name, settings.get(name)?)));
     match section {
         None | Some((_, Value::Null)) => Ok(Map::new()),
-        Some((_, Value::Object(options))) => Ok(options.clone()),
+        Some((name, Value::Object(options))) => {
+            runtime.check_options(options).map_err(|error| {
+                let message = format!("{name}: in model-config.yaml: {}", error.message());
+                Error::new(error.code(), message)
+            })?;
+            Ok(options.clone())
+        }
         Some((name, _)) => Err(Error::invalid_model(format!(
             "{name}: in model-config.yaml is not a mapping; write one key a line below it"
         ))),
@@ -221,7 +248,7 @@ pub(crate) fn options(
 }
 
 /// The weights' file name in a manifest.
-fn weights(manifest: &Manifest) -> Result<&str> {
+pub(crate) fn weights(manifest: &Manifest) -> Result<&str> {
     if let Some(model_file) = &manifest.model.model_file {
         return Err(Error::invalid_model(format!(
             "{model_file} is an eager model, which needs Python; export it with torch.jit.trace and pack it without --model-file"

@@ -7,7 +7,7 @@ use mar_handler::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Opener, machine};
+use super::{Opener, cache, machine};
 use crate::config::{EngineConfig, Overrides};
 use crate::crew::MOST_WORKERS;
 use crate::engine::LoadRequest;
@@ -32,6 +32,7 @@ impl Opener {
         network.check()?;
         let file = network.file.clone();
         let runtime = self.runtime(&file.to_string_lossy())?;
+        runtime.check_options(&network.parameters)?;
         let machine = machine(config, runtime.as_ref());
         let mut plan = network.plan(version, request, config, machine)?;
         if let Some((min, max)) = request.workers {
@@ -47,11 +48,11 @@ impl Opener {
         let handler = self.handler_of(version, request, (network, &interface));
         Ok(Loaded {
             handler,
+            cache: cache(runtime.as_ref(), config),
             runtime,
             file,
             unpacked: None,
             options: network.parameters.clone(),
-            cache: config.model_cache.clone(),
             plan,
             interface,
             network: Some(Arc::clone(network)),

@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use library::Library;
 
@@ -57,6 +57,14 @@ impl Runtime for Onnx {
 
     fn section(&self) -> Option<&'static str> {
         Some("onnx")
+    }
+
+    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
+        options::Options::new(options, 1).map(drop)
+    }
+
+    fn keeps_files(&self) -> bool {
+        true
     }
 
     /// The graph as ONNX Runtime rewrites it, and as the file has it.

@@ -18,6 +18,7 @@ mod measure;
 mod model_cache;
 mod network;
 mod open;
+mod optimise;
 mod plan;
 mod pool;
 mod queue;
@@ -39,6 +40,7 @@ pub use events::{BatchTiming, Events, Failure, NoEvents, Outcome, Timing, Versio
 pub use infer::{Interface, TensorAnswer, TensorRequest};
 pub use measure::{MeasureRequest, Measured, MeasuredRow, Parity, Spread, Unmeasured, measure};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
+pub use optimise::{OptimiseRequest, OptimisedArchive, optimise};
 pub use plan::Plan;
 pub use registry::ModelEntry;
 pub use samples::{

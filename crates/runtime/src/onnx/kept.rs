@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mar_handler::LoadSpec;
+use mar_handler::{LoadSpec, Result};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
@@ -63,7 +63,7 @@ impl Kept {
         let folder = spec.cache.as_ref().filter(|_| options.level != Level::Disable)?;
         let made_by = [&library.version, ort::info(), "cpu", options.level.name()];
         let kept = Cache::open(folder).and_then(|cache| {
-            let key = Key::of(&files(&spec.file), &made_by).map_err(|error| error.to_string())?;
+            let key = Key::of(&files(&spec.file)?, &made_by).map_err(|error| error.to_string())?;
             Ok(Self { cache, key })
         });
         kept.inspect_err(|reason| cannot(&spec.file, reason)).ok()
@@ -140,6 +140,15 @@ fn cannot(file: &Path, reason: &str) {
 }
 
 /// The network's file and those of its weights.
-fn files(network: &Path) -> Vec<PathBuf> {
-    vec![network.to_owned()]
+fn files(network: &Path) -> Result<Vec<PathBuf>, String> {
+    let beside = network.parent().unwrap_or(Path::new(""));
+    let weights = weights_of(network).map_err(|error| error.message().to_owned())?;
+    let weights = weights.into_iter().map(|file| beside.join(file));
+    Ok([network.to_owned()].into_iter().chain(weights).collect())
+}
+
+/// The files with weights that a network names, from its folder on.
+pub(super) fn weights_of(network: &Path) -> Result<Vec<PathBuf>> {
+    let external = mar_onnx::Network::open(network)?.external();
+    Ok(external.into_iter().map(|file| file.location.into()).collect())
 }

@@ -16,6 +16,7 @@ mod maps;
 mod model;
 mod offered;
 mod opening;
+mod optimised;
 mod options;
 mod ports;
 mod providers;
@@ -26,7 +27,9 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
+use mar_handler::{
+    Error, ErrorCode, LoadSpec, Model, Optimised, Result, Runtime, Signature, Variant,
+};
 use serde_json::{Map, Value};
 
 use library::Library;
@@ -43,6 +46,14 @@ impl Onnx {
             log::info!("ONNX files will not load: {reason}");
         }
         Self(library)
+    }
+
+    /// The library, which a file needs.
+    fn library(&self, file: &Path) -> Result<&Library> {
+        self.0.as_ref().map_err(|reason| {
+            let file = file.file_name().unwrap_or_default().to_string_lossy();
+            Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
+        })
     }
 }
 
@@ -86,11 +97,11 @@ impl Runtime for Onnx {
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        let library = self.0.as_ref().map_err(|reason| {
-            let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
-            Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
-        })?;
-        Ok(Arc::new(model::OnnxModel::load(library, spec)?))
+        Ok(Arc::new(model::OnnxModel::load(self.library(&spec.file)?, spec)?))
+    }
+
+    fn optimise(&self, spec: &LoadSpec, folder: &Path) -> Result<Optimised> {
+        optimised::write(self.library(&spec.file)?, spec, folder)
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

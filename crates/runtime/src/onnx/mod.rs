@@ -8,6 +8,7 @@ mod cuda;
 mod digest;
 mod epilogue;
 mod error;
+mod explain;
 mod following;
 mod kept;
 mod level;
@@ -97,11 +98,15 @@ impl Runtime for Onnx {
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        Ok(Arc::new(model::OnnxModel::load(self.library(&spec.file)?, spec)?))
+        let library = self.library(&spec.file)?;
+        explain::check_weights(&spec.file)?;
+        Ok(Arc::new(model::OnnxModel::load(library, spec)?))
     }
 
     fn optimise(&self, spec: &LoadSpec, folder: &Path) -> Result<Optimised> {
-        optimised::write(self.library(&spec.file)?, spec, folder)
+        let library = self.library(&spec.file)?;
+        explain::check_weights(&spec.file)?;
+        optimised::write(library, spec, folder)
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

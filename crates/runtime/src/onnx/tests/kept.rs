@@ -139,7 +139,7 @@ fn an_entry_that_is_damaged_is_made_anew() {
         assert_eq!((three(&*model), from_cache), (right.clone(), false), "{damage}");
         let (model, from_cache) = opened(&spec);
         assert_eq!((three(&*model), from_cache), (right.clone(), true), "after {damage}");
-        assert_eq!(entries(&cache), [entry.clone()], "after {damage}");
+        assert_eq!(entries(&cache), std::slice::from_ref(&entry), "after {damage}");
     }
 }
 
@@ -188,7 +188,7 @@ fn a_network_that_does_not_open_is_told_as_without_a_cache_and_leaves_nothing() 
         Err(error) => error.message().to_owned(),
     };
     assert_eq!(told(&keeping(file.clone(), cache.path())), told(&LoadSpec::new(file)));
-    assert_eq!(entries(&cache), [PathBuf::new(); 0]);
+    assert!(entries(&cache).is_empty());
 }
 
 /// A place to keep `simple.onnx`, and how it is opened.
@@ -214,7 +214,7 @@ fn a_disk_that_is_full_and_a_graph_that_is_not_read_again_fail_no_load() {
         other => open(path, other),
     };
     assert!(!kept.open(&file, full).unwrap().1);
-    assert_eq!(entries(&cache), [PathBuf::new(); 0]);
+    assert!(entries(&cache).is_empty());
 
     // Weights of their own are given up first.
     let inline = |path: &Path, graph: Graph<'_>| match graph {

@@ -21,13 +21,15 @@ pub fn repack(
     progress: &mut Progress<'_>,
 ) -> Result<Packed, Error> {
     let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let format = match name {
-        name if name.ends_with(".tar.gz") || name.ends_with(".tgz") => PackFormat::Tgz,
-        name if Path::new(name).extension().is_some_and(|ending| ending == "mar") => {
-            PackFormat::Default
-        }
-        "" => return Err(Error::Input(format!("{} names no file", target.display()))),
-        _ => PackFormat::NoArchive,
+    let ends = |ending: &str| name.len() > ending.len() && name.ends_with(ending);
+    let format = if name.is_empty() {
+        return Err(Error::Input(format!("{} names no file", target.display())));
+    } else if [".tar.gz", ".tgz"].into_iter().any(ends) {
+        PackFormat::Tgz
+    } else if ends(".mar") {
+        PackFormat::Default
+    } else {
+        PackFormat::NoArchive
     };
     let model_name = manifest.model.model_name.clone();
     let options = PackOptions { model_name, format, force, ..PackOptions::default() };

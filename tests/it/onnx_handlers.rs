@@ -214,7 +214,8 @@ fn tensor() {
     let named = [(3, [0.5, 1.5, -2.0]), (0, [9.0, -1.0, 0.0])].map(|(category, numbers)| {
         Sent::json(&json!({ "category": category, "numbers": numbers }))
     });
-    table("{}", "two_inputs", &named);
+    let inputs = "{inputs: [{name: category, dtype: int64, shape: []}, {name: numbers}], outputs: [scores, largest]}";
+    table(&format!("{{handler: {inputs}}}"), "two_inputs", &named);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod binding;
 mod cache;
 mod cuda;
 mod digest;
@@ -10,6 +11,7 @@ mod epilogue;
 mod error;
 mod explain;
 mod following;
+mod items;
 mod kept;
 mod level;
 mod library;
@@ -23,6 +25,7 @@ mod ports;
 mod providers;
 mod report;
 mod session;
+mod steps;
 mod values;
 
 use std::path::Path;
@@ -31,7 +34,7 @@ use std::sync::Arc;
 use mar_handler::{
     Error, ErrorCode, LoadSpec, Model, Optimised, Result, Runtime, Signature, Variant,
 };
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use library::Library;
 
@@ -71,8 +74,9 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        options::Options::new(options, 1).map(drop)
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        providers::Providers::read(spec).map(drop)
     }
 
     fn keeps_files(&self) -> bool {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ort::session::Session;
-use serde_json::Map;
 use tempfile::TempDir;
 
 use super::super::cache::Cache;

@@ -107,6 +107,11 @@ impl Providers {
         self.fallback && self.device == Device::Cpu
     }
 
+    /// Whether nothing but the processor is asked for.
+    pub(super) fn are_the_processor(&self) -> bool {
+        self.asked.is_empty()
+    }
+
     /// What is asked for, by name.
     pub(super) fn names(&self) -> Vec<&'static str> {
         let others = self.asked.iter().map(|provider| provider.kind.name());

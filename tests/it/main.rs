@@ -84,6 +84,9 @@ mod sagemaker;
 mod samples;
 /// How workers come and go, and where they run.
 mod scaling;
+/// scikit-learn's models on ONNX Runtime, held against scikit-learn.
+#[cfg(feature = "onnx")]
+mod sklearn;
 /// What is written down of the models, and how they come back.
 mod snapshots;
 /// Half a minute of everything at once. Once is enough, so not again where libtorch is there.

@@ -74,7 +74,7 @@ class Server:
 
     def __init__(self, store, models, *flags, program=None, environment=None):
         self.temp = tempfile.TemporaryDirectory()
-        environment = {**os.environ, **(environment or {}), "TMPDIR": self.temp.name, "LOG_LOCATION": self.temp.name}
+        environment = {**os.environ, "XDG_CACHE_HOME": self.temp.name, **(environment or {}), "TMPDIR": self.temp.name, "LOG_LOCATION": self.temp.name}
         self.log = Path(self.temp.name) / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(

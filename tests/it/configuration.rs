@@ -47,6 +47,7 @@ impl Place {
             .args(arguments)
             .current_dir(self.0.path())
             .env("TMPDIR", self.0.path())
+            .env("XDG_CACHE_HOME", self.0.path())
             .env_remove("LOG_LOCATION")
             .stdin(Stdio::null());
         command

@@ -14,6 +14,8 @@ mod access;
 mod answers;
 /// Requests that share a forward pass.
 mod batching;
+/// `marserve bench-model`: what runs, what is told of it, how it ends.
+mod bench_model;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
 /// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
@@ -67,6 +69,15 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod onnx_handlers;
+/// The example in both forms at once: equal masks, known answers, weights that are one file.
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod onnx_scenes;
+/// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
+#[cfg(feature = "onnx")]
+mod onnx_engine;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.
@@ -78,6 +89,8 @@ mod process;
 mod recovery;
 /// How models come and go: every call of the management port, every answer.
 mod registration;
+/// What runs a model: what it is asked, what it keeps, what it tells, and networks that take no batches.
+mod runtimes;
 /// SageMaker's paths, and how they choose a model.
 mod sagemaker;
 /// Known answers: replayed by `marserve check`, and when a model is loaded.

@@ -33,6 +33,7 @@ impl Place {
         command
             .args(arguments)
             .env("TMPDIR", self.temp.path())
+            .env("XDG_CACHE_HOME", self.temp.path())
             .env("LOG_LOCATION", self.temp.path().join("logs"))
             .stdin(Stdio::null());
         command

@@ -8,9 +8,12 @@ use std::time::Duration;
 use mar::Archive;
 use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use crate::execution::Execution;
+use crate::infer::Interface;
 use crate::interface::known;
-use crate::open::{Opener, Unpacked, invalid, options};
+use crate::open::{Opener, Unpacked, invalid, options, understood};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
 use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
@@ -40,6 +43,8 @@ pub struct Checked {
     pub version: String,
     /// Where it ran.
     pub device: String,
+    /// What it ran on.
+    pub execution: Execution,
     /// One entry a sample, in the archive's order.
     pub samples: Vec<SampleReport>,
 }
@@ -94,8 +99,8 @@ impl Checking<'_> {
         // Files are read from the folder, of which each is at hand.
         let opened = mar::read_samples(model_dir).map_err(|error| invalid(&error))?;
         let opened = opened.ok_or_else(|| self.none())?;
-        let device = self.device(&unpacked)?;
         let Unpacked { registration, runtime, file, settings } = unpacked;
+        let device = device(request.device, runtime.as_ref(), &settings)?;
         let model = &archive.manifest().model;
         let signature = known(&settings, runtime.signature(&file)?)?;
         let context = Context {
@@ -107,13 +112,16 @@ impl Checking<'_> {
             signature,
         };
         let handler = registration.initialize(&context)?;
+        let options = options(runtime.as_ref(), &context.config)?;
+        understood(runtime.as_ref(), (&options, true), &[device])?;
         let network = runtime.load(&LoadSpec {
             file,
             device,
             intra_op_threads: request.threads,
-            options: options(runtime.as_ref(), &context.config)?,
+            options,
             cache: None,
         })?;
+        let network = Interface::of_archive(context.signature, handler.as_ref()).fit(network);
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
         let replayed = replay.within(Limit::NONE, || Duration::ZERO);
@@ -127,6 +135,7 @@ impl Checking<'_> {
             model: context.model_name,
             version: context.model_version,
             device: device.to_string(),
+            execution: Execution::of(runtime.as_ref(), network.as_ref()),
             samples: replayed.reports,
         })
     }
@@ -137,25 +146,26 @@ impl Checking<'_> {
             self.request.archive.display()
         ))
     }
+}
 
-    /// The device that was asked for, which has to be there, else the archive's.
-    fn device(&self, unpacked: &Unpacked) -> Result<Device> {
-        let Unpacked { runtime, settings, .. } = unpacked;
-        let (cuda_devices, name) = (runtime.cuda_devices(), runtime.name());
-        match self.request.device {
-            Some(Device::Cuda(index)) if index >= cuda_devices => {
-                Err(Error::invalid_model(format!(
-                    "there is no {}: {name} finds {}; give --device cpu",
-                    Device::Cuda(index),
-                    match cuda_devices {
-                        0 => "no CUDA device".to_owned(),
-                        1 => "one CUDA device, cuda:0".to_owned(),
-                        several => format!("{several} CUDA devices, numbered from 0"),
-                    }
-                )))
+/// The device that was asked for, which has to be there, else the archive's.
+pub(crate) fn device(
+    asked: Option<Device>,
+    runtime: &dyn Runtime,
+    settings: &Map<String, Value>,
+) -> Result<Device> {
+    let (cuda_devices, name) = (runtime.cuda_devices(), runtime.name());
+    match asked {
+        Some(Device::Cuda(index)) if index >= cuda_devices => Err(Error::invalid_model(format!(
+            "there is no {}: {name} finds {}; give --device cpu",
+            Device::Cuda(index),
+            match cuda_devices {
+                0 => "no CUDA device".to_owned(),
+                1 => "one CUDA device, cuda:0".to_owned(),
+                several => format!("{several} CUDA devices, numbered from 0"),
             }
-            Some(device) => Ok(device),
-            None => first_device(settings, Machine { cuda_devices, runtime: name }),
-        }
+        ))),
+        Some(device) => Ok(device),
+        None => first_device(settings, Machine { cuda_devices, runtime: name }),
     }
 }

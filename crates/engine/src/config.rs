@@ -18,7 +18,8 @@ pub struct EngineConfig {
     /// Where archives are unpacked; a folder of the engine's own is made inside it.
     pub temp_dir: PathBuf,
     /// Where runtimes may keep what they make of models' files, so that the next start takes less time;
-    /// nothing is kept where `None`.
+    /// nothing is kept where `None`. It is made when it is first needed, and nothing is kept in one that others
+    /// may write to.
     pub model_cache: Option<PathBuf>,
     /// One step of the wait before a worker that went down loads its model again.
     pub backoff_step: Duration,

@@ -3,17 +3,19 @@
 
 mod network;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar::{Archive, Manifest};
-use mar_handler::{Context, Error, ErrorCode, Registration, Result, Runtime};
+use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
 use serde_json::{Map, Value};
 
 use crate::config::{EngineConfig, Overrides};
 use crate::engine::LoadRequest;
 use crate::infer::Interface;
 use crate::interface::known;
+use crate::model_cache;
 use crate::network::Network;
 use crate::plan::{Layers, Machine, Plan};
 use crate::samples::KnownAnswers;
@@ -110,6 +112,7 @@ impl Opener {
         }
         let signature = known(&settings, runtime.signature(&file)?)?;
         let options = options(runtime.as_ref(), &settings)?;
+        understood(runtime.as_ref(), (&options, true), &plan.devices)?;
         let context = Context {
             model_name: version.name().to_owned(),
             model_version: version.version().to_owned(),
@@ -120,13 +123,16 @@ impl Opener {
         };
         let handler = registration.initialize(&context)?;
         let interface = Interface::of_archive(context.signature, handler.as_ref());
+        if let Some(fixed) = &interface.fixed {
+            fixed.limit(&mut plan);
+        }
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
             handler,
+            cache: cache(runtime.as_ref(), config),
             runtime,
             file,
             options,
-            cache: config.model_cache.clone(),
             unpacked: Some(model_dir),
             plan,
             interface,
@@ -156,10 +162,25 @@ impl Opener {
             }
             None => Map::new(),
         };
+        self.warn_of_sections(runtime.as_ref(), weights, &settings);
         Ok(Unpacked { registration, runtime, file: model_dir.join(weights), settings })
     }
 
-    fn handler(&self, name: Option<&str>) -> Result<Registration> {
+    /// Tells of the sections of runtimes that do not open these weights, and so never read them.
+    fn warn_of_sections(&self, own: &dyn Runtime, weights: &str, settings: &Map<String, Value>) {
+        let others =
+            self.runtimes.iter().filter_map(|other| Some((other.section()?, other.name())));
+        for (section, name) in others {
+            if Some(section) != own.section() && settings.contains_key(section) {
+                log::warn!(
+                    "{section}: in model-config.yaml has no effect: {weights} is run by {}, and not by {name}",
+                    own.name()
+                );
+            }
+        }
+    }
+
+    pub(crate) fn handler(&self, name: Option<&str>) -> Result<Registration> {
         let known = || self.handlers.iter().map(Registration::name).collect::<Vec<_>>().join(", ");
         let Some(name) = name else {
             return Err(Error::invalid_model(format!(
@@ -205,6 +226,11 @@ fn machine(config: &EngineConfig, runtime: &dyn Runtime) -> Machine {
     }
 }
 
+/// The folder where a runtime may keep what it makes of files.
+fn cache(runtime: &dyn Runtime, config: &EngineConfig) -> Option<PathBuf> {
+    model_cache::usable(config.model_cache.as_deref().filter(|_| runtime.keeps_files())?)
+}
+
 /// What an archive's `model-config.yaml` asks of the runtime: its section.
 pub(crate) fn options(
     runtime: &dyn Runtime,
@@ -220,8 +246,30 @@ pub(crate) fn options(
     }
 }
 
+/// Asks a runtime whether it understands the options of a model on any of these devices.
+///
+/// # Errors
+/// The runtime's own, with the archive's section before it where it comes from one.
+pub(crate) fn understood(
+    runtime: &dyn Runtime,
+    (options, from_archive): (&Map<String, Value>, bool),
+    devices: &[Device],
+) -> Result<()> {
+    let devices: HashSet<Device> = devices.iter().copied().collect();
+    for device in devices {
+        let spec = LoadSpec { device, options: options.clone(), ..LoadSpec::new("") };
+        runtime.check_options(&spec).map_err(|error| {
+            let section = runtime.section().filter(|_| from_archive);
+            let place = section.map(|name| format!("{name}: in model-config.yaml: "));
+            let message = format!("{}{}", place.unwrap_or_default(), error.message());
+            Error::new(error.code(), message)
+        })?;
+    }
+    Ok(())
+}
+
 /// The weights' file name in a manifest.
-fn weights(manifest: &Manifest) -> Result<&str> {
+pub(crate) fn weights(manifest: &Manifest) -> Result<&str> {
     if let Some(model_file) = &manifest.model.model_file {
         return Err(Error::invalid_model(format!(
             "{model_file} is an eager model, which needs Python; export it with torch.jit.trace and pack it without --model-file"

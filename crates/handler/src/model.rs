@@ -156,9 +156,23 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
+    /// Says whether it understands what a model's options ask, without opening the file. Asked once a version and
+    /// device, before any worker loads it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel), naming the option.
+    fn check_options(&self, _spec: &LoadSpec) -> Result<()> {
+        Ok(())
+    }
+
     /// The ways in which it can run a file, the usual one first.
     fn variants(&self) -> Vec<Variant> {
         vec![Variant { name: self.name().to_owned(), options: Map::new() }]
+    }
+
+    /// Whether it makes something of files that is worth keeping; see [`LoadSpec::cache`].
+    fn keeps_files(&self) -> bool {
+        false
     }
 
     /// How many CUDA devices it can use.

@@ -23,6 +23,8 @@ use super::picture;
 /// - `panics`: each forward pass panics;
 /// - `ballast N`: as `shared`, with N megabytes of weights;
 /// - `broken`, `panics on load`, `hangs on load`, `runs out of memory on load`: it does not load.
+///
+/// It takes any option but `unheard_of`, and its models tell which they were given.
 pub(crate) struct FakeRuntime {
     cuda_devices: usize,
     seen: Seen,
@@ -76,6 +78,11 @@ impl Control {
         self.seen.loads.lock().last().unwrap().options.clone()
     }
 
+    /// Where the runtime might keep what it made at the last load.
+    pub(crate) fn cache(&self) -> Option<PathBuf> {
+        self.seen.loads.lock().last().unwrap().cache.clone()
+    }
+
     /// How many requests, or rows of tensors, each forward pass was given, in order; none is told twice.
     pub(crate) fn take_batches(&self) -> Vec<usize> {
         std::mem::take(&mut *self.seen.batches.lock())
@@ -110,6 +117,21 @@ impl Runtime for FakeRuntime {
         &["fake"]
     }
 
+    fn section(&self) -> Option<&'static str> {
+        Some("fake")
+    }
+
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        match spec.options.get("unheard_of") {
+            Some(_) => Err(Error::invalid_model("option \"unheard_of\" is not known to fake")),
+            None => Ok(()),
+        }
+    }
+
+    fn keeps_files(&self) -> bool {
+        true
+    }
+
     fn cuda_devices(&self) -> usize {
         self.cuda_devices
     }
@@ -134,6 +156,7 @@ impl Runtime for FakeRuntime {
         Ok(Arc::new(FakeModel {
             behaviour,
             device: spec.device,
+            options: spec.options.clone(),
             seen: self.seen.clone(),
             entered: self.entered.clone(),
             release: Arc::clone(&self.release),
@@ -145,6 +168,7 @@ impl Runtime for FakeRuntime {
 struct FakeModel {
     behaviour: String,
     device: Device,
+    options: Map<String, Value>,
     seen: Seen,
     entered: Sender<()>,
     release: Arc<Gate>,
@@ -204,6 +228,10 @@ impl Model for FakeModel {
 
     fn use_threads(&self, threads: usize) {
         self.seen.threads.lock().push(threads);
+    }
+
+    fn describe(&self) -> Map<String, Value> {
+        self.options.clone()
     }
 }
 

@@ -91,7 +91,16 @@ impl TestServer {
         handlers: Vec<Registration>,
         runtime: Arc<dyn Runtime>,
     ) -> Self {
-        Self::try_start(settings, handlers, runtime).unwrap()
+        Self::start_with(settings, handlers, vec![runtime])
+    }
+
+    /// Starts with several runtimes.
+    pub(crate) fn start_with(
+        settings: Settings,
+        handlers: Vec<Registration>,
+        runtimes: Vec<Arc<dyn Runtime>>,
+    ) -> Self {
+        Self::try_start_with(settings, handlers, runtimes).unwrap()
     }
 
     /// A server of one archive on libtorch, under this name, in batches of so many requests.
@@ -120,11 +129,27 @@ impl TestServer {
         handlers: Vec<Registration>,
         runtime: Arc<dyn Runtime>,
     ) -> anyhow::Result<Self> {
+        Self::try_start_with(settings, handlers, vec![runtime])
+    }
+
+    /// Serves nothing yet, on libtorch and ONNX Runtime, with the built-in handlers.
+    #[cfg(all(feature = "torch", feature = "onnx"))]
+    pub(crate) fn of_both_runtimes(settings: Settings) -> Self {
+        let runtimes: Vec<Arc<dyn Runtime>> =
+            vec![Arc::new(mar_runtime::Torch::start()), Arc::new(mar_runtime::Onnx::start())];
+        Self::try_start_with(settings, mar_handlers::all(), runtimes).unwrap()
+    }
+
+    fn try_start_with(
+        settings: Settings,
+        handlers: Vec<Registration>,
+        runtimes: Vec<Arc<dyn Runtime>>,
+    ) -> anyhow::Result<Self> {
         let temp = tempfile::tempdir().unwrap();
         let config = EngineConfig { temp_dir: temp.path().into(), ..settings.engine.clone() };
         let metrics = Metrics::new(&settings.measuring)?;
         let events = Arc::<Metrics>::clone(&metrics);
-        let engine = Arc::new(Engine::new(config, handlers, vec![runtime], events).unwrap());
+        let engine = Arc::new(Engine::new(config, handlers, runtimes, events).unwrap());
         let (stop, stopped) = oneshot::channel();
         let (send, receive) = mpsc::channel();
         let thread = std::thread::spawn({

@@ -7,7 +7,7 @@ use mar_handler::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Opener, machine};
+use super::{Opener, cache, machine, understood};
 use crate::config::{EngineConfig, Overrides};
 use crate::crew::MOST_WORKERS;
 use crate::engine::LoadRequest;
@@ -37,6 +37,7 @@ impl Opener {
         if let Some((min, max)) = request.workers {
             (plan.min_workers, plan.max_workers) = (min, max);
         }
+        understood(runtime.as_ref(), (&network.parameters, false), &plan.devices)?;
         let interface = Interface::of_network(network, runtime.signature(&file)?)?;
         for warmup in &network.warmup {
             let fits = interface.rows(&warmup.inputs);
@@ -47,11 +48,11 @@ impl Opener {
         let handler = self.handler_of(version, request, (network, &interface));
         Ok(Loaded {
             handler,
+            cache: cache(runtime.as_ref(), config),
             runtime,
             file,
             unpacked: None,
             options: network.parameters.clone(),
-            cache: config.model_cache.clone(),
             plan,
             interface,
             network: Some(Arc::clone(network)),

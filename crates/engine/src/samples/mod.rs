@@ -18,7 +18,7 @@ mod tensors;
 mod tests;
 
 pub(crate) use at_load::{AfterReplay, KnownAnswers};
-pub(crate) use replay::{Limit, Replay};
+pub(crate) use replay::{Limit, Replay, request};
 pub use report::{
     FirstDifference, SampleReport, SamplesReport, SamplesVerdict, StageReport, StageVerdict,
     VerifySamples,

@@ -141,22 +141,8 @@ impl Going<'_> {
         }
     }
 
-    /// The request that the inference port makes of the sample.
     fn request(&self, query: &[(String, String)]) -> Request {
-        let content_type = self.sample.input.content_type.clone();
-        let headers = content_type.iter().map(|of| ("content-type".to_owned(), of.clone()));
-        let media_type = content_type.as_deref().and_then(|of| of.split(';').next());
-        Request {
-            id: format!("sample {}", self.sample.name),
-            headers: headers.collect(),
-            query: query.to_vec(),
-            parts: vec![Part {
-                name: "body".into(),
-                content_type: media_type.map(|of| of.trim().to_owned()),
-                data: self.input.clone(),
-            }],
-            ..Request::default()
-        }
+        request(self.sample, self.input.clone(), query)
     }
 
     fn preprocessing(&mut self) -> Result<()> {
@@ -310,6 +296,24 @@ impl Going<'_> {
             if unknown { figures + hint } else { figures }
         });
         self.compared(ANSWER, compared);
+    }
+}
+
+/// The request that the inference port makes of a sample.
+pub(crate) fn request(sample: &Sample, input: Bytes, query: &[(String, String)]) -> Request {
+    let content_type = sample.input.content_type.clone();
+    let headers = content_type.iter().map(|of| ("content-type".to_owned(), of.clone()));
+    let media_type = content_type.as_deref().and_then(|of| of.split(';').next());
+    Request {
+        id: format!("sample {}", sample.name),
+        headers: headers.collect(),
+        query: query.to_vec(),
+        parts: vec![Part {
+            name: "body".into(),
+            content_type: media_type.map(|of| of.trim().to_owned()),
+            data: input,
+        }],
+        ..Request::default()
     }
 }
 

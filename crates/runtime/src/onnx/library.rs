@@ -2,6 +2,7 @@
 
 use std::env;
 use std::error::Error;
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use parking_lot::Mutex;
 
+use super::cuda;
+
 /// The oldest ONNX Runtime whose interface is the one that is called.
 const OLDEST: &str = "1.24";
 
@@ -17,16 +20,28 @@ const OLDEST: &str = "1.24";
 const NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
 
 /// ONNX Runtime has one environment a process, and ort refuses to make a second one.
-static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
 
-/// The environment of this process, made by the first who asks; or why there is none.
-pub(super) fn environment() -> Result<Environment, String> {
-    let mut environment = ENVIRONMENT.lock();
-    if let Some(environment) = &*environment {
-        return Ok(environment.clone());
+/// ONNX Runtime, opened.
+#[derive(Clone, Debug)]
+pub(super) struct Library {
+    pub(super) environment: Environment,
+    /// Its version, such as 1.28.0.
+    pub(super) version: String,
+    /// How many CUDA devices it can use, or why none.
+    pub(super) cuda: Result<usize, String>,
+}
+
+impl Library {
+    /// The library of this process, opened by the first who asks; or why there is none.
+    pub(super) fn start() -> Result<Self, String> {
+        let mut library = LIBRARY.lock();
+        if let Some(library) = &*library {
+            return Ok(library.clone());
+        }
+        let opened = open(&candidates(env::var_os("ORT_DYLIB_PATH").map(PathBuf::from)))?;
+        Ok(library.insert(opened).clone())
     }
-    let made = open(&candidates(env::var_os("ORT_DYLIB_PATH").map(PathBuf::from)))?;
-    Ok(environment.insert(made).clone())
 }
 
 /// The places to look at, the first one first. What was asked for is the only one.
@@ -45,17 +60,20 @@ fn candidates(asked: Option<PathBuf>) -> Vec<PathBuf> {
 }
 
 /// Opens the first that is there. A library that is there and is not what is needed is told, not passed over.
-fn open(candidates: &[PathBuf]) -> Result<Environment, String> {
+fn open(candidates: &[PathBuf]) -> Result<Library, String> {
     let mut missing = None;
     for path in candidates {
         match ort::init_from(path) {
             Ok(builder) => {
-                log::info!("ONNX Runtime of {}", path.display());
+                let version = version(path).unwrap_or_else(|| "unknown".to_owned());
+                log::info!("ONNX Runtime {version} of {}", path.display());
                 let builder = builder.with_name("marserve").with_telemetry(false);
                 let made = builder.with_logger(Arc::new(forward)).build();
                 let made = made.map_err(|error| format!("it does not start: {error}"))?;
                 made.set_log_level(LogLevel::Warning);
-                return Ok(made);
+                let cuda = cuda::devices();
+                log::debug!("CUDA devices for ONNX Runtime: {cuda:?}");
+                return Ok(Library { environment: made, version, cuda });
             }
             Err(LoadDynamicError::Dlopen { error, .. }) if !path.is_absolute() => {
                 missing.get_or_insert(reason(&error));
@@ -67,6 +85,20 @@ fn open(candidates: &[PathBuf]) -> Result<Environment, String> {
     Err(format!(
         "it is not here ({cause}): scripts/setup fetches it, or set ORT_DYLIB_PATH to a libonnxruntime.so"
     ))
+}
+
+/// The version that an opened library says it is.
+fn version(path: &Path) -> Option<String> {
+    type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    #[expect(unsafe_code, reason = "ort checks the version and does not tell it")]
+    // SAFETY: the library is open already, so its constructors have run; ort has found this function in it, whose
+    // type is that of ONNX Runtime's header, and it gives a constant that lives as long as the library.
+    unsafe {
+        let library = libloading::Library::new(path).ok()?;
+        let base = library.get::<Base>(b"OrtGetApiBase").ok()?().as_ref()?;
+        let version = CStr::from_ptr((base.GetVersionString)().as_ref()?);
+        Some(version.to_string_lossy().into_owned())
+    }
 }
 
 fn unfit(path: &Path, error: &LoadDynamicError) -> String {
@@ -86,7 +118,7 @@ fn unfit(path: &Path, error: &LoadDynamicError) -> String {
 }
 
 /// The loader's own words, which say what is missing.
-fn reason(error: &dyn Error) -> String {
+pub(super) fn reason(error: &dyn Error) -> String {
     error.source().unwrap_or(error).to_string()
 }
 

@@ -3,34 +3,48 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod binding;
+mod cache;
+mod cuda;
+mod digest;
 mod epilogue;
 mod error;
+mod explain;
+mod items;
+mod level;
 mod library;
 mod maps;
 mod model;
+mod offered;
+mod opening;
 mod options;
 mod ports;
+mod providers;
+mod report;
 mod session;
+mod steps;
 mod values;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature};
-use ort::environment::Environment;
+use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
+use serde_json::{Map, Value};
+
+use library::Library;
 
 /// ONNX Runtime, or the reason why it is not here.
 #[derive(Debug)]
-pub struct Onnx(Result<Environment, String>);
+pub struct Onnx(Result<Library, String>);
 
 impl Onnx {
     /// Opens ONNX Runtime. Where it cannot be had, models do not load, and their errors say what to do.
     pub fn start() -> Self {
-        let environment = library::environment();
-        if let Err(reason) = &environment {
+        let library = Library::start();
+        if let Err(reason) = &library {
             log::info!("ONNX files will not load: {reason}");
         }
-        Self(environment)
+        Self(library)
     }
 }
 
@@ -47,17 +61,40 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    /// None: only the processor's execution provider is used.
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        providers::Providers::read(spec).map(drop)
+    }
+
+    fn keeps_files(&self) -> bool {
+        true
+    }
+
+    /// The graph as ONNX Runtime rewrites it, and as the file has it.
+    fn variants(&self) -> Vec<Variant> {
+        let as_exported = [("graph_optimization_level".to_owned(), "disable".into())];
+        vec![
+            Variant { name: self.name().to_owned(), options: Map::new() },
+            Variant {
+                name: format!("{}, not optimised", self.name()),
+                options: Map::from_iter(as_exported),
+            },
+        ]
+    }
+
+    /// Those that the driver shows, where this ONNX Runtime was built for CUDA. Why there are none is told where a
+    /// model asks for one.
     fn cuda_devices(&self) -> usize {
-        0
+        self.0.as_ref().ok().and_then(|library| library.cuda.clone().ok()).unwrap_or_default()
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        let environment = self.0.as_ref().map_err(|reason| {
+        let library = self.0.as_ref().map_err(|reason| {
             let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
             Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
         })?;
-        Ok(Arc::new(model::OnnxModel::load(environment, spec)?))
+        explain::check_weights(&spec.file)?;
+        Ok(Arc::new(model::OnnxModel::load(library, spec)?))
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

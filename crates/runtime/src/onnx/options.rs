@@ -2,29 +2,50 @@
 
 use mar_handler::{Error, Result};
 use ort::AsPointer;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 use serde_json::{Map, Value};
 
+use super::level::Level;
 use crate::options::text;
 
 /// The parameters that are understood, as Triton's `config.pbtxt` spells them.
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 7] = [
     "enable_mem_arena",
     "enable_mem_pattern",
     "execution_mode",
+    "graph_optimization_level",
     "inter_op_thread_count",
     "intra_op_thread_count",
+    "providers",
 ];
 
 /// What a session is told. The defaults are ONNX Runtime's, but for the threads: they are as
 /// many as the worker has, and sleep while they wait.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    intra_op_threads: usize,
+    pub(super) level: Level,
+    pub(super) threads: Threads,
     inter_op_threads: usize,
     parallel: bool,
     arena: bool,
     pattern: bool,
+}
+
+/// Threads of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// As many as the worker has, as things are now.
+    OfWorker(usize),
+    /// What was asked for, whatever the worker has.
+    ByHand(usize),
+}
+
+impl Threads {
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::OfWorker(count) | Self::ByHand(count) => count,
+        }
+    }
 }
 
 impl Options {
@@ -34,18 +55,20 @@ impl Options {
     /// [`ErrorCode::InvalidModel`](mar_handler::ErrorCode::InvalidModel) for a parameter or a value that is not known.
     pub(super) fn new(parameters: &Map<String, Value>, threads: usize) -> Result<Self> {
         let mut options = Self {
-            intra_op_threads: threads.max(1),
+            level: Level::All,
+            threads: Threads::OfWorker(threads.max(1)),
             inter_op_threads: 1,
             parallel: false,
             arena: true,
             pattern: true,
         };
-        for (key, value) in parameters {
+        // Who executes it is read elsewhere: `providers`.
+        for (key, value) in parameters.iter().filter(|(key, _)| *key != "providers") {
             let value = &*text(key, value)?;
             match key.as_str() {
+                "graph_optimization_level" => options.level = Level::parse(key, value)?,
                 "intra_op_thread_count" => {
-                    options.intra_op_threads =
-                        count(key, value)?.unwrap_or(options.intra_op_threads);
+                    options.threads = count(key, value)?.map_or(options.threads, Threads::ByHand);
                 }
                 "inter_op_thread_count" => {
                     options.inter_op_threads =
@@ -65,11 +88,23 @@ impl Options {
         Ok(options)
     }
 
+    /// What there is to say of a session with them.
+    pub(super) fn describe(&self) -> Map<String, Value> {
+        let mut told = Map::new();
+        told.insert("graph_optimization_level".to_owned(), self.level.name().into());
+        told.insert("intra_op_thread_count".to_owned(), self.threads.count().into());
+        if self.parallel {
+            told.insert("execution_mode".to_owned(), "parallel".into());
+            told.insert("inter_op_thread_count".to_owned(), self.inter_op_threads.into());
+        }
+        told
+    }
+
     /// Tells a session that is being made.
     pub(super) fn apply(&self, builder: SessionBuilder) -> Result<SessionBuilder, ort::Error> {
         let mut builder = builder
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(self.intra_op_threads)?
+            .with_optimization_level(self.level.into())?
+            .with_intra_threads(self.threads.count())?
             .with_inter_threads(self.inter_op_threads)?
             .with_parallel_execution(self.parallel)?
             // The cores have other work while a thread waits: images to decode, other models to run.
@@ -108,7 +143,7 @@ fn switch(key: &str, value: &str) -> Result<bool> {
     }
 }
 
-fn wrong(key: &str, value: &str, is: &str) -> Error {
+pub(super) fn wrong(key: &str, value: &str, is: &str) -> Error {
     Error::invalid_model(format!("parameter \"{key}\" is \"{value}\"; it has to be {is}"))
 }
 
@@ -126,8 +161,9 @@ mod tests {
     #[test]
     fn a_session_has_the_workers_threads_unless_it_is_told_otherwise() {
         let plain = of(&[]).unwrap();
-        assert_eq!((plain.intra_op_threads, plain.inter_op_threads), (3, 1));
+        assert_eq!((plain.threads, plain.inter_op_threads), (Threads::OfWorker(3), 1));
         assert!(plain.arena && plain.pattern && !plain.parallel);
+        assert_eq!(plain.level, Level::All);
         let none = [("intra_op_thread_count", "0"), ("inter_op_thread_count", "-1")];
         assert_eq!(of(&none).unwrap(), plain, "as ONNX Runtime's own defaults are spelled");
         let told = of(&[
@@ -136,9 +172,11 @@ mod tests {
             ("execution_mode", "1"),
             ("enable_mem_arena", "0"),
             ("enable_mem_pattern", "0"),
+            ("graph_optimization_level", "extended"),
         ]);
         let expected = Options {
-            intra_op_threads: 2,
+            level: Level::Extended,
+            threads: Threads::ByHand(2),
             inter_op_threads: 4,
             parallel: true,
             arena: false,
@@ -156,6 +194,8 @@ mod tests {
             ("intra_op_thread_count", "100000"),
             ("execution_mode", "2"),
             ("enable_mem_arena", "true"),
+            ("graph_optimization_level", "99"),
+            ("graph_optimization_level", "most"),
         ] {
             let error = of(&[(key, value)]).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidModel);

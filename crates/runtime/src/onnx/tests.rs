@@ -308,7 +308,9 @@ fn cuda_is_refused_rather_than_the_processor_used() {
         panic!("it loads")
     };
     assert_eq!(error.code(), ErrorCode::Unsupported);
-    assert!(error.message().starts_with("simple.onnx cannot go to cuda:0"), "{error}");
+    assert!(error.message().starts_with("providers: on cuda:0 it needs CUDA"), "{error}");
+    assert!(error.message().contains("built without it (it offers cpu)"), "{error}");
+    assert!(error.message().contains("deviceType: cpu"), "{error}");
 }
 
 #[test]
@@ -351,4 +353,16 @@ fn tritons_parameters_reach_the_session_and_unknown_ones_are_refused() {
     let Err(error) = with(&[("trt_max_workspace_size", "1")]) else { panic!("it loads") };
     assert_eq!(error.code(), ErrorCode::InvalidModel);
     assert!(error.message().contains("\"trt_max_workspace_size\""), "{error}");
+}
+
+#[test]
+fn a_model_says_how_its_graph_was_treated_and_each_variant_loads() {
+    let onnx = Onnx::start();
+    let variants = onnx.variants();
+    let levels = variants.iter().map(|variant| {
+        let options = variant.options.clone();
+        let model = onnx.load(&LoadSpec { options, ..LoadSpec::new(fixture("simple.onnx")) });
+        model.unwrap().describe()["graph_optimization_level"].clone()
+    });
+    assert_eq!(levels.collect::<Vec<_>>(), ["all", "disable"]);
 }

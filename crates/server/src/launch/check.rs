@@ -15,14 +15,13 @@ use mar_engine::{
 };
 use serde::Serialize;
 
-use super::{report_failure, say};
+use super::{NOTHING_DONE, device, print_json, report_failure, say};
 use crate::logging::one_line;
 
 /// The first argument that asks for it.
 pub(super) const COMMAND: &str = "check";
 
 const DIFFERS: u8 = 1;
-pub(super) const NOT_CHECKED: u8 = 2;
 /// Columns of the table at most; what is longer is broken.
 const WIDTH: u16 = 140;
 
@@ -74,7 +73,7 @@ pub(super) fn run(
         Ok(args) => args,
         Err(error) => {
             drop(error.print());
-            return ExitCode::from(if error.use_stderr() { NOT_CHECKED } else { 0 });
+            return ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { 0 });
         }
     };
     let request = CheckRequest {
@@ -88,7 +87,7 @@ pub(super) fn run(
         Ok(checked) => {
             let first = checked.first_difference();
             if args.json {
-                print(&match &first {
+                print_json(&match &first {
                     Some(first_difference) => {
                         Printed::Differs { first_difference, checked: &checked }
                     }
@@ -96,35 +95,19 @@ pub(super) fn run(
                 });
             } else {
                 say(&table(&checked));
+                say(&ran_on(&checked));
                 say(&verdict(&checked, first.as_ref()));
             }
             ExitCode::from(if first.is_some() { DIFFERS } else { 0 })
         }
         Err(error) => {
             if args.json {
-                print(&Printed::NotChecked { reason: error.message().to_owned() });
+                print_json(&Printed::NotChecked { reason: error.message().to_owned() });
             }
             let error = anyhow::Error::new(error);
             report_failure(&anyhow!("not checked: {}", one_line(format_args!("{error:#}"))));
-            ExitCode::from(NOT_CHECKED)
+            ExitCode::from(NOTHING_DONE)
         }
-    }
-}
-
-/// `cpu`, `cuda` or `cuda:N`.
-fn device(text: &str) -> Result<Device, String> {
-    let index = match text {
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" => Some(0),
-        _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
-    };
-    index.map(Device::Cuda).ok_or_else(|| "give cpu, or cuda:0, cuda:1 and so on".into())
-}
-
-fn print(printed: &Printed<'_>) {
-    match serde_json::to_string(printed) {
-        Ok(text) => say(&text),
-        Err(error) => report_failure(&error.into()),
     }
 }
 
@@ -151,8 +134,12 @@ fn table(checked: &Checked) -> String {
     table.to_string()
 }
 
+fn ran_on(checked: &Checked) -> String {
+    one_line(format_args!("run by {} on {}", checked.execution, checked.device))
+}
+
 fn verdict(checked: &Checked, first: Option<&FirstDifference>) -> String {
-    let Checked { model, version, device, samples } = checked;
+    let Checked { model, version, device, samples, .. } = checked;
     let found = match (first, samples.len()) {
         (Some(first), _) => first.to_string(),
         (None, 1) => "the known answers of the sample are reproduced".into(),
@@ -170,7 +157,7 @@ fn verdict(checked: &Checked, first: Option<&FirstDifference>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mar_engine::{SampleReport, StageReport};
+    use mar_engine::{Execution, SampleReport, StageReport};
 
     use super::*;
 
@@ -182,7 +169,9 @@ mod tests {
         });
         let (sample, made_by, stages) = ("a.jpg".into(), None, stages.collect());
         let samples = vec![SampleReport { sample, made_by, stages }];
-        Checked { model: "m".into(), version: version.into(), device: "cpu".into(), samples }
+        let execution = Execution { runtime: "fake", details: serde_json::Map::new() };
+        let device = "cpu".into();
+        Checked { model: "m".into(), version: version.into(), device, execution, samples }
     }
 
     #[test]
@@ -202,15 +191,5 @@ mod tests {
         let differs = told("\u{1b}[2J\n1", &[Reproduced, Differs]);
         let expected = r#"m \u{1b}[2J\n1 on cpu: sample "a.jpg" differs at resize: by 1"#;
         assert_eq!(differs, expected);
-    }
-
-    #[test]
-    fn devices_are_named_as_the_server_names_them() {
-        assert_eq!(device("cpu"), Ok(Device::Cpu));
-        assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
-        assert_eq!(device("cuda:3"), Ok(Device::Cuda(3)));
-        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:x", "", "CPU"] {
-            assert!(device(wrong).unwrap_err().contains("cuda:0"), "{wrong}");
-        }
     }
 }

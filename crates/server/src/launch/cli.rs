@@ -22,7 +22,8 @@ Environment:
 /// Serves trained PyTorch models from .mar archives, with TorchServe's API.
 ///
 /// Starts in the background and returns once every model is loaded; --stop ends it. `marserve check ARCHIVE`
-/// replays an archive's known answers and starts nothing; see `marserve check --help`.
+/// replays an archive's known answers, and `marserve bench-model ARCHIVE` measures its network; both start
+/// nothing, and have a --help of their own.
 #[derive(Debug, Parser)]
 #[command(name = "marserve", version, disable_version_flag = true, after_help = ENVIRONMENT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -66,6 +67,10 @@ pub(crate) struct Args {
     /// What becomes of a model whose known answers are not reproduced: off, warn or strict [default: warn]
     #[arg(long, value_name = "MODE")]
     verify_samples: Option<String>,
+
+    /// Where runtimes keep what they make of models' files for the next start, or none [default: ~/.cache/marserve/models]
+    #[arg(long, value_name = "DIR")]
+    model_cache: Option<String>,
 
     /// Where predictions and /ping answer [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
@@ -178,6 +183,7 @@ impl Args {
             ("--models", "load_models", models),
             ("--strict", "strict", set(self.strict)),
             ("--verify-samples", "verify_samples", self.verify_samples.clone()),
+            ("--model-cache", "model_cache", self.model_cache.clone()),
             ("--inference-address", "inference_address", self.inference_address.clone()),
             ("--management-address", "management_address", self.management_address.clone()),
             ("--metrics-address", "metrics_address", self.metrics_address.clone()),

@@ -1,7 +1,8 @@
 //! The command `marserve`: start in the background or the foreground, check a configuration or an archive,
-//! or stop.
+//! measure an archive, or stop.
 
 mod background;
+mod bench_model;
 mod check;
 mod cli;
 mod files;
@@ -16,10 +17,30 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use mar_engine::{Registration, Runtime};
+use mar_engine::{Device, Registration, Runtime};
+use serde::Serialize;
 
 use crate::settings::{Configuration, Surroundings};
 use cli::{Action, Args};
+
+/// The exit status of a command about an archive that could not do what it is for.
+const NOTHING_DONE: u8 = 2;
+
+/// What is done with one archive, without a server.
+enum Command {
+    Check,
+    BenchModel,
+}
+
+impl Command {
+    fn of(arguments: &[OsString]) -> Option<Self> {
+        match arguments.get(1)?.to_str()? {
+            check::COMMAND => Some(Self::Check),
+            bench_model::COMMAND => Some(Self::BenchModel),
+            _ => None,
+        }
+    }
+}
 
 /// Runs the command line with these handlers and runtimes. `runtimes` is called when a server really
 /// starts, because opening libtorch takes a while.
@@ -29,12 +50,15 @@ pub fn run(
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if arguments.get(1).is_some_and(|first| first == check::COMMAND) {
+    if let Some(command) = Command::of(&arguments) {
         if let Err(error) = threads::set_for_libraries(&arguments) {
             report_failure(&error);
-            return ExitCode::from(check::NOT_CHECKED);
+            return ExitCode::from(NOTHING_DONE);
         }
-        return check::run(&arguments[2..], handlers, runtimes);
+        return match command {
+            Command::Check => check::run(&arguments[2..], handlers, runtimes),
+            Command::BenchModel => bench_model::run(&arguments[2..], handlers, runtimes),
+        };
     }
     let args = match Args::try_parse_from(&arguments) {
         Ok(args) => args,
@@ -83,4 +107,37 @@ fn warn(configuration: &Configuration) {
 /// interrupted, the server goes on without.
 fn say(text: &str) {
     writeln!(std::io::stdout(), "{text}").ok();
+}
+
+/// Prints what a command found out, for a program that reads it.
+fn print_json(printed: &impl Serialize) {
+    match serde_json::to_string(printed) {
+        Ok(text) => say(&text),
+        Err(error) => report_failure(&error.into()),
+    }
+}
+
+/// `cpu`, `cuda` or `cuda:N`.
+fn device(text: &str) -> Result<Device, String> {
+    let index = match text {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Some(0),
+        _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
+    };
+    index.map(Device::Cuda).ok_or_else(|| "give cpu, or cuda:0, cuda:1 and so on".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_the_server_names_them() {
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+        assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
+        assert_eq!(device("cuda:3"), Ok(Device::Cuda(3)));
+        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:x", "", "CPU"] {
+            assert!(device(wrong).unwrap_err().contains("cuda:0"), "{wrong}");
+        }
+    }
 }

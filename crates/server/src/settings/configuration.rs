@@ -49,8 +49,10 @@ pub(crate) fn read(asked: &CommandLine, around: &Surroundings) -> Result<Configu
     }
     let api_key = around.variable(API_KEY);
     let remembers = !asked.no_snapshots && !draft.triton.enabled;
+    let model_cache = draft.model_cache.folder(around);
     let mut settings = draft.finish(api_key)?;
     settings.snapshots = remembers.then(|| around.snapshots());
+    settings.engine.model_cache = model_cache;
     settings.effective = effective(&layers);
     let rows = rows(&layers, &settings, api_key.is_some());
     Ok(Configuration { settings, warnings: layers.warnings, rows })
@@ -110,6 +112,7 @@ impl Configuration {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use tempfile::TempDir;
@@ -173,7 +176,7 @@ mod tests {
              enable_metrics_api=false\ndisable_system_metrics=true\nmetric_time_interval=10\n\
              allowed_urls=https://a/.*, file://.*\ncors_allowed_origin=*\ncors_allowed_methods=GET\n\
              cors_allowed_headers=X-A\ndisable_token_authorization=false\ntoken_expiration_min=0.5\n\
-             enable_model_api=true\ngrace_period=11\nlog_format=json\nstrict=true\n\
+             enable_model_api=true\ngrace_period=11\nmodel_cache=/c\nlog_format=json\nstrict=true\n\
              models={\"m\": {\"1.0\": {\"batchSize\": 12}}}\n",
         )
         .unwrap();
@@ -198,6 +201,7 @@ mod tests {
         assert_eq!(s.access.tokens, Some(Duration::from_secs(30)));
         assert!(s.access.model_api && s.strict);
         assert_eq!(s.grace_period, Duration::from_secs(11));
+        assert_eq!(s.engine.model_cache.as_deref(), Some(Path::new("/c")));
         assert_eq!(s.log_format, LogFormat::Json);
         assert_eq!(s.store.listed["m"]["1.0"].overrides.batch_size, Some(12));
         assert!(s.snapshots.unwrap().ends_with("logs/config"));

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::address::{check_reach, is_local, tls};
 use super::grpc::GrpcDraft;
+use super::model_cache::ModelCache;
 use super::models::{self, Models};
 use super::triton::TritonDraft;
 use super::{ApiKey, Listed, ModelControl, Settings};
@@ -34,6 +35,7 @@ pub(crate) struct Draft {
     pub(crate) shared_memory: Option<bool>,
     pub(crate) token_life: Duration,
     pub(crate) api_key_file: Option<PathBuf>,
+    pub(crate) model_cache: ModelCache,
 }
 
 impl Default for Draft {
@@ -53,6 +55,7 @@ impl Default for Draft {
             shared_memory: None,
             token_life: Duration::from_hours(1),
             api_key_file: None,
+            model_cache: ModelCache::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod draft;
 mod grpc;
 mod keys;
 mod layers;
+mod model_cache;
 pub(crate) mod models;
 mod properties;
 pub(crate) mod snapshot;

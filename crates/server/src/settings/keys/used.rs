@@ -9,6 +9,7 @@ use super::{Action, Key};
 use crate::fetch;
 use crate::settings::address::{Ports, endpoint};
 use crate::settings::draft::Draft;
+use crate::settings::model_cache::ModelCache;
 use crate::settings::models::{Zero, from_json};
 use crate::settings::{Envelope, LogFormat, MetricsMode, snapshot};
 
@@ -278,6 +279,16 @@ pub(crate) const USED: &[Key] = &[
                 "torchserve" => LogFormat::TorchServe,
                 _ => bail!("not text, json or torchserve"),
             };
+            Ok(())
+        },
+    ),
+    used(
+        "model_cache",
+        "(`$XDG_CACHE_HOME/marserve/models`, else `~/.cache/marserve/models`)",
+        "folder where runtimes keep what they make of models' files, so that the next start takes less time; \
+         `none` or empty: nothing is kept",
+        |d, text| {
+            d.model_cache = ModelCache::of(text);
             Ok(())
         },
     ),

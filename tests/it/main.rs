@@ -72,24 +72,18 @@ mod onnx;
 /// ONNX files that cannot be served: what is told of them, and that nobody else is disturbed.
 #[cfg(feature = "onnx")]
 mod onnx_broken;
-/// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
-#[cfg(all(feature = "torch", feature = "onnx"))]
-mod onnx_handlers;
-/// The example in both forms at once: equal masks, known answers, weights that are one file.
-#[cfg(all(feature = "torch", feature = "onnx"))]
-mod onnx_scenes;
 /// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
 #[cfg(feature = "onnx")]
 mod onnx_engine;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
-/// Execution providers that an archive asks for: who runs it, and what is refused.
-#[cfg(feature = "onnx")]
-mod onnx_providers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;
+/// Execution providers that an archive asks for: who runs it, and what is refused.
+#[cfg(feature = "onnx")]
+mod onnx_providers;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.
@@ -109,6 +103,9 @@ mod sagemaker;
 mod samples;
 /// How workers come and go, and where they run.
 mod scaling;
+/// scikit-learn's models on ONNX Runtime, held against scikit-learn.
+#[cfg(feature = "onnx")]
+mod sklearn;
 /// What is written down of the models, and how they come back.
 mod snapshots;
 /// Half a minute of everything at once. Once is enough, so not again where libtorch is there.

@@ -14,6 +14,8 @@ mod access;
 mod answers;
 /// Requests that share a forward pass.
 mod batching;
+/// `marserve bench-model`: what runs, what is told of it, how it ends.
+mod bench_model;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
 /// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
@@ -67,6 +69,12 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod onnx_handlers;
+/// The example in both forms at once: equal masks, known answers, weights that are one file.
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod onnx_scenes;
 /// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
 #[cfg(feature = "onnx")]
 mod onnx_engine;

@@ -132,6 +132,14 @@ impl TestServer {
         Self::try_start_with(settings, handlers, vec![runtime])
     }
 
+    /// Serves nothing yet, on libtorch and ONNX Runtime, with the built-in handlers.
+    #[cfg(all(feature = "torch", feature = "onnx"))]
+    pub(crate) fn of_both_runtimes(settings: Settings) -> Self {
+        let runtimes: Vec<Arc<dyn Runtime>> =
+            vec![Arc::new(mar_runtime::Torch::start()), Arc::new(mar_runtime::Onnx::start())];
+        Self::try_start_with(settings, mar_handlers::all(), runtimes).unwrap()
+    }
+
     fn try_start_with(
         settings: Settings,
         handlers: Vec<Registration>,

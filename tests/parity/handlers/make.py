@@ -381,4 +381,5 @@ def main():
     (HERE / "texts.json").write_text(json.dumps(table, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

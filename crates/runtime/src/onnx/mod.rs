@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use library::Library;
 

@@ -14,6 +14,8 @@ mod access;
 mod answers;
 /// Requests that share a forward pass.
 mod batching;
+/// `marserve bench-model`: what runs, what is told of it, how it ends.
+mod bench_model;
 /// What the server is told, and by whom: files, flags, variables.
 mod configuration;
 /// torchvision's detectors on libtorch: equal to TorchServe's handler on the same weights.
@@ -73,6 +75,9 @@ mod onnx_handlers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;
+/// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
+#[cfg(feature = "onnx")]
+mod onnx_engine;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

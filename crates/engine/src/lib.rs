@@ -9,6 +9,8 @@ mod config;
 mod crew;
 mod engine;
 mod events;
+mod execution;
+mod fixed;
 mod forward;
 mod in_flight;
 mod infer;
@@ -36,10 +38,12 @@ pub use config::{Defaults, EngineConfig, Overrides};
 pub use crew::Scaling;
 pub use engine::{Admission, Answered, Engine, LoadRequest, NetworkFile, Registered};
 pub use events::{BatchTiming, Events, Failure, NoEvents, Outcome, Timing, VersionEvents};
+pub use execution::Execution;
+pub use fixed::FixedBatch;
 pub use infer::{Interface, TensorAnswer, TensorRequest};
 pub use measure::{MeasureRequest, Measured, MeasuredRow, Parity, Spread, Unmeasured, measure};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
-pub use plan::Plan;
+pub use plan::{BatchLimit, Plan};
 pub use registry::ModelEntry;
 pub use samples::{
     FirstDifference, SampleReport, SamplesReport, SamplesVerdict, StageReport, StageVerdict,

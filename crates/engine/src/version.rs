@@ -14,6 +14,7 @@ use tokio::time::timeout_at;
 use crate::crew::Crew;
 use crate::engine::Answered;
 use crate::events::{Outcome, Timing, VersionEvents};
+use crate::execution::Execution;
 use crate::infer::{Interface, TensorAnswer, TensorRequest};
 use crate::job::{Done, Job, Lane, Work};
 use crate::network::Network;
@@ -201,6 +202,11 @@ impl ModelVersion {
     /// What runs its network; `None` until its archive is unpacked.
     pub fn runtime_name(&self) -> Option<&'static str> {
         self.loaded.get().map(|loaded| loaded.runtime.name())
+    }
+
+    /// What runs its network, as the first of its workers that has loaded it tells.
+    pub fn execution(&self) -> Option<Execution> {
+        self.workers().into_iter().find_map(|worker| worker.execution)
     }
 
     /// The file that its network lies in; `None` until its archive is unpacked.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result};
 
+use crate::execution::Execution;
 use crate::job::{Done, Job};
 use crate::pool::panicked;
 use crate::samples::{AfterReplay, SamplesReport};
@@ -41,6 +42,7 @@ struct NotLoaded {
 #[derive(Default)]
 struct Learned {
     samples: Cell<Option<SamplesReport>>,
+    execution: Cell<Option<Execution>>,
     /// Known answers are not reproduced or a warm-up fails, and will again.
     is_final: Cell<bool>,
 }
@@ -107,6 +109,7 @@ impl Worker {
         let load = || {
             let held = slot.get(|| self.load_weights(&learned))?;
             self.warm_up(&held, &learned)?;
+            learned.execution.set(Some(self.execution(held.model.as_ref())));
             Ok(held)
         };
         let held = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
@@ -118,7 +121,9 @@ impl Worker {
         if let Some(report) = learned.samples.take() {
             self.loaded.samples.keep(&self.seat.name, self.seat.device, report);
         }
-        if held.is_ok() {
+        if let Some(execution) = learned.execution.take() {
+            log::info!("{}: run by {execution}", self.seat.name);
+            self.seat.runs_on(execution);
             self.version.listener().worker_loaded(&self.seat.name, begun.elapsed());
             self.version.seat_ready(&self.seat);
         }
@@ -131,13 +136,14 @@ impl Worker {
         let load = || {
             // Not before its turn: a worker that waits for another's load is not late.
             self.be_back_in(plan.startup_timeout);
-            runtime.load(&LoadSpec {
+            let model = runtime.load(&LoadSpec {
                 file: self.loaded.file.clone(),
                 device: self.seat.device,
                 intra_op_threads: self.workshop.threads_each(),
                 options: self.loaded.options.clone(),
                 cache: self.loaded.cache.clone(),
-            })
+            })?;
+            Ok(self.loaded.interface.fit(model))
         };
         let model = load()?;
         let Some(opened) = samples.to_replay() else { return Ok(model) };
@@ -178,6 +184,10 @@ impl Worker {
         })
     }
 
+    fn execution(&self, model: &dyn Model) -> Execution {
+        Execution::of(self.loaded.runtime.as_ref(), model)
+    }
+
     /// Lets the watch give this thread up where it does not come back in time.
     fn be_back_in(&self, time: Duration) {
         let deadline = Instant::now() + time;
@@ -212,6 +222,7 @@ impl Worker {
             if refreshed || now_each != threads {
                 threads = now_each;
                 held.model.use_threads(threads);
+                self.seat.runs_on(self.execution(held.model.as_ref()));
             }
             match self.run_batch(&held, jobs) {
                 Served::Ended => {}

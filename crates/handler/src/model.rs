@@ -156,12 +156,12 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
-    /// Says of what it is asked whether it understands it: by the names and values alone, without a file or a
-    /// device. Asked once a version, before any worker loads it.
+    /// Says whether it understands what a model's options ask, without opening the file. Asked once a version and
+    /// device, before any worker loads it.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel), naming the option.
-    fn check_options(&self, _options: &Map<String, Value>) -> Result<()> {
+    fn check_options(&self, _spec: &LoadSpec) -> Result<()> {
         Ok(())
     }
 

@@ -269,8 +269,35 @@ def others(table: Table) -> None:
     (HERE / "later.onnx").write_bytes(later.SerializeToString())
 
 
+def detector() -> None:
+    """As torchvision's detectors are exported: one image, of any size. It finds the whole of it, where that is bright."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [3, "height", "width"])
+    found = [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["found", 4]),
+             helper.make_tensor_value_info("labels", TensorProto.INT64, ["found"]),
+             helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["found"])]
+    nodes = [helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+             helper.make_node("Unsqueeze", ["mean", "first"], ["score"]),
+             helper.make_node("Greater", ["score", "half"], ["bright"]),
+             helper.make_node("Shape", ["image"], ["shape"]),
+             helper.make_node("Gather", ["shape", "width_and_height"], ["far"]),
+             helper.make_node("Cast", ["far"], ["far_corner"], to=TensorProto.FLOAT),
+             helper.make_node("Concat", ["near_corner", "far_corner"], ["corners"], axis=0),
+             helper.make_node("Unsqueeze", ["corners", "first"], ["box"]),
+             helper.make_node("Compress", ["box", "bright"], ["boxes"], axis=0),
+             helper.make_node("Compress", ["label", "bright"], ["labels"], axis=0),
+             helper.make_node("Compress", ["score", "bright"], ["scores"], axis=0)]
+    weights = {"first": np.array([0], np.int64), "half": np.array([0.5], np.float32), "label": np.array([1], np.int64),
+               "width_and_height": np.array([2, 1], np.int64), "near_corner": np.zeros(2, np.float32)}
+    made = helper.make_graph(nodes, "detector", [image], found,
+                             [numpy_helper.from_array(array, name) for name, array in weights.items()])
+    model = helper.make_model(made, ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="marserve")
+    onnx.checker.check_model(model, full_check=True)
+    (HERE / "detector.onnx").write_bytes(model.SerializeToString())
+
+
 def main() -> None:
     table = Table()
+    detector()
     for make in (identities, arithmetic, vision, shapes, others):
         make(table)
     versions = {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}

@@ -64,6 +64,9 @@ pub struct PackOptions {
     pub handler: String,
     /// The weights.
     pub serialized_file: Option<PathBuf>,
+    /// Files that the weights need, each with its name in the archive. A file of that name that is given otherwise
+    /// stays. torch-model-archiver has none.
+    pub companions: Vec<(String, PathBuf)>,
     /// The Python file of an eager model.
     pub model_file: Option<PathBuf>,
     /// Files, folders (their contents go to the root) and patterns.
@@ -97,6 +100,15 @@ pub struct Packed {
     pub bytes: u64,
     /// What its maker may want to know, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// The files that [`pack`] would take from the disk, with their names in the archive, sorted by these.
+///
+/// # Errors
+/// As [`pack`]'s, where one is missing.
+pub fn planned(options: &PackOptions) -> Result<Vec<(String, PathBuf)>, Error> {
+    let files = plan::collect(options)?.files.into_iter();
+    Ok(files.filter_map(|(name, planned)| planned.path().map(|path| (name, path))).collect())
 }
 
 /// Makes an archive. `progress` hears `(bytes packed so far, bytes in all)` now and then.

@@ -13,7 +13,7 @@ use half::{bf16, f16};
 use mar_handler::{DType, Element, Epilogue, Error, ErrorCode, Result, Tensor};
 
 /// Classes that fit a byte.
-const BYTE_CLASSES: usize = 256;
+pub(super) const BYTE_CLASSES: usize = 256;
 
 /// Applies the epilogue to the first of a network's outputs; the others are dropped unless it is `None`.
 pub(super) fn apply(outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
@@ -110,11 +110,7 @@ struct Planes<'a, T> {
 impl<'a, T: Score> Planes<'a, T> {
     fn new(tensor: &'a Tensor, dim: usize) -> Result<Self> {
         let shape = tensor.shape();
-        let classes = shape.get(dim).copied().filter(|side| *side > 0).ok_or_else(|| {
-            failed(format!(
-                "the model's output has shape {shape:?}, which has nothing along dimension {dim}"
-            ))
-        })?;
+        let classes = classes(shape, dim)?;
         let plane = shape[dim + 1..].iter().product();
         Ok(Self { scores: tensor.as_slice()?, shape, dim, classes, plane })
     }
@@ -237,6 +233,15 @@ fn top_k<T: Score>(scores: &Tensor, k: usize) -> Result<Vec<Tensor>> {
 fn beats<T: Score>(score: T, other: T) -> bool {
     let is_none = |score: T| score.partial_cmp(&score).is_none();
     score > other || (is_none(score) && !is_none(other))
+}
+
+/// How many entries a dimension has.
+pub(super) fn classes(shape: &[usize], dim: usize) -> Result<usize> {
+    shape.get(dim).copied().filter(|side| *side > 0).ok_or_else(|| {
+        failed(format!(
+            "the model's output has shape {shape:?}, which has nothing along dimension {dim}"
+        ))
+    })
 }
 
 fn failed(message: String) -> Error {

@@ -3,11 +3,14 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod binding;
 mod cache;
 mod cuda;
 mod digest;
 mod epilogue;
 mod error;
+mod explain;
+mod items;
 mod level;
 mod library;
 mod maps;
@@ -19,6 +22,7 @@ mod ports;
 mod providers;
 mod report;
 mod session;
+mod steps;
 mod values;
 
 use std::path::Path;
@@ -57,8 +61,9 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        options::Options::new(options, 1).map(drop)
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        providers::Providers::read(spec).map(drop)
     }
 
     fn keeps_files(&self) -> bool {
@@ -88,6 +93,7 @@ impl Runtime for Onnx {
             let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
             Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
         })?;
+        explain::check_weights(&spec.file)?;
         Ok(Arc::new(model::OnnxModel::load(library, spec)?))
     }
 

@@ -5,14 +5,17 @@ use std::path::Path;
 use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use serde_json::{Map, Value};
 
+use super::binding::Places;
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
+use super::items::Items;
 use super::library::Library;
 use super::opening::{self, Opened};
 use super::options::Options;
 use super::ports::Port;
 use super::report::Report;
 use super::session::Network;
+use super::steps::{self, Steps};
 use super::values::{self, Input};
 
 #[derive(Debug)]
@@ -21,6 +24,9 @@ pub(super) struct OnnxModel {
     options: Options,
     inputs: Vec<Port>,
     outputs: Vec<String>,
+    items: Items,
+    /// What is done on the device; `None` on the processor.
+    steps: Option<Steps>,
     device: Device,
     version: String,
     report: Report,
@@ -38,12 +44,17 @@ impl OnnxModel {
                 "{name} cannot be served: {cause}, which no client can send"
             ))
         })?;
+        let items = Items::of(network.session());
+        let places = Places::of(spec.device).map_err(|error| not_onnx(&spec.file, error))?;
+        let steps = places.map(|places| Steps::new(library, spec, places));
         let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
         Ok(Self {
             outputs: outputs.collect(),
             inputs,
             network,
             options,
+            items,
+            steps,
             device: spec.device,
             version: library.version.clone(),
             report,
@@ -64,20 +75,64 @@ impl OnnxModel {
     }
 }
 
+impl OnnxModel {
+    fn item(&self, item: Tensor) -> Result<Vec<Tensor>> {
+        let Some(batch) = self.items.batch(item.shape()) else {
+            return self.forward(vec![item], Epilogue::None);
+        };
+        let answers = self.forward(vec![item.reshape(&batch)?], Epilogue::None)?;
+        self.items.without_batch(answers)
+    }
+
+    /// The outputs that an epilogue is about, where the host can read them, under their names.
+    fn answers(
+        &self,
+        inputs: &[Tensor],
+        views: &[Input<'_>],
+        wanted: usize,
+    ) -> Result<Vec<Tensor>> {
+        let answers = match &self.steps {
+            Some(steps) => self.network.run_bound(views, wanted, &steps.places().host),
+            None => self.network.run(views, wanted),
+        };
+        let named = answers.map_err(prediction)?.into_iter().zip(&self.outputs);
+        let own = |(value, name): (_, &String)| {
+            Ok(values::own(value, name, self.network.memory(), inputs)?.named(name.as_str()))
+        };
+        named.map(own).collect()
+    }
+
+    /// The epilogue of the first output on the device, where it is done there.
+    fn on_device(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
+        let first = self.network.session().outputs().first();
+        let (Some(steps), Some(first)) = (&self.steps, first) else { return Ok(None) };
+        if !steps::take(epilogue, first.dtype()) {
+            return Ok(None);
+        }
+        let mut scores =
+            self.network.run_bound(views, 1, &steps.places().device).map_err(prediction)?;
+        scores.pop().map(|scores| steps.apply(&scores, epilogue)).transpose()
+    }
+}
+
 impl Model for OnnxModel {
     fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
         self.check(&inputs)?;
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        let answers = self.network.run(&views).map_err(prediction)?;
-        drop(views);
-        // An epilogue is about the first output, so that the others need not be tensors.
-        let wanted = if epilogue == Epilogue::None { answers.len() } else { 1 };
-        let named = answers.into_iter().zip(&self.outputs).take(wanted);
-        let own =
-            |(value, name): (_, &String)| values::own(value, name, self.network.memory(), &inputs);
-        apply(named.map(own).collect::<Result<_>>()?, epilogue)
+        if let Some(done) = self.on_device(&views, epilogue)? {
+            return Ok(done);
+        }
+        // An epilogue is about the first output: the others are not made, and need not be tensors.
+        let wanted = if epilogue == Epilogue::None { self.outputs.len() } else { 1 };
+        apply(self.answers(&inputs, &views, wanted)?, epilogue)
+    }
+
+    /// ONNX has no list of tensors of any sizes that a client could send: a network is run once for each item. One
+    /// that takes a batch is given a batch of one, and its answer is without it.
+    fn forward_list(&self, items: Vec<Tensor>) -> Result<Vec<Vec<Tensor>>> {
+        items.into_iter().map(|item| self.item(item)).collect()
     }
 
     fn device(&self) -> Device {
@@ -101,3 +156,6 @@ impl Model for OnnxModel {
 fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,7 +215,10 @@ impl Provider {
             }
         }
         let Some(dispatch) = self.dispatch() else { return Ok(()) };
-        dispatch.register(builder).map_err(|error| first_cause(error.message()))
+        dispatch.register(builder).map_err(|error| {
+            let options = self.options.iter().map(|(key, _)| &**key).collect::<Vec<_>>();
+            format!("{} (with its options {})", first_cause(error.message()), options.join(", "))
+        })
     }
 
     fn dispatch(&self) -> Option<ExecutionProviderDispatch> {

@@ -1193,8 +1193,8 @@ def onnx_file(network: nn.Module, subject: Subject, names: list[str], sizes: lis
     import onnxruntime
 
     inputs = subject.trace_inputs(free)
-    # torch.onnx prints its whole graph where something cannot be exported
-    with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    torch._C._jit_set_onnx_log_enabled(False)  # it prints its whole graph where something cannot be exported
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shown = output_of(network(*clones(inputs)), "the network")
         network = network if type(shown) is torch.Tensor else Untyped(network)
@@ -2153,9 +2153,11 @@ def in_onnx(args: argparse.Namespace, learner: ImageLearner | TableLearner, free
         except Refusal:
             raise
         except Exception as error:  # torch.onnx, ONNX Runtime and the comparison have errors of all kinds
+            # torch.onnx goes on with an invitation and its graph
+            cause = re.split(r"\. Please feel free|\s*\[Caused by", first_line(error))[0]
             if not (sides and learner.fixed):
-                raise Refusal("the network to ONNX", first_line(error), "use --format torchscript") from error
-            print(f"onnx: for one size alone: {first_line(error)}")
+                raise Refusal("the network to ONNX", cause, "use --format torchscript") from error
+            print(f"onnx: for one size alone: {cause}")
     raise AssertionError("the loop returns or raises")
 
 

@@ -1187,14 +1187,27 @@ def check_onnx_packages() -> None:
         raise Failure(f"--format onnx needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
+@contextlib.contextmanager
+def no_graphs_printed() -> Iterator[None]:
+    """Without what torch.onnx's C++ prints where something cannot be exported: the whole graph."""
+    torch._C._jit_set_onnx_log_output_stream("stderr")  # which is not held back until later
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def onnx_file(network: nn.Module, subject: Subject, names: list[str], sizes: list[int], free: bool) -> Exported:
     """The network as ONNX with a free batch, and free sides as well where they prove right; checked with
     onnxruntime."""
     import onnxruntime
 
     inputs = subject.trace_inputs(free)
-    torch._C._jit_set_onnx_log_enabled(False)  # it prints its whole graph where something cannot be exported
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), no_graphs_printed():
         warnings.simplefilter("ignore")
         shown = output_of(network(*clones(inputs)), "the network")
         network = network if type(shown) is torch.Tensor else Untyped(network)

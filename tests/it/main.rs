@@ -75,6 +75,10 @@ mod onnx_engine;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
+/// ONNX graphs that are optimised ahead of a start, by `marserve optimize` or by the start before, and sessions
+/// whose threads follow the workers.
+#[cfg(feature = "onnx")]
+mod onnx_optimized;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;

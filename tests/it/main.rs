@@ -69,9 +69,15 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// ONNX files that cannot be served: what is told of them, and that nobody else is disturbed.
+#[cfg(feature = "onnx")]
+mod onnx_broken;
 /// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
 #[cfg(feature = "onnx")]
 mod onnx_engine;
+/// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod onnx_handlers;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
@@ -79,6 +85,9 @@ mod onnx_handlers;
 /// whose threads follow the workers.
 #[cfg(feature = "onnx")]
 mod onnx_optimized;
+/// Execution providers that an archive asks for: who runs it, and what is refused.
+#[cfg(feature = "onnx")]
+mod onnx_providers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;

@@ -13,6 +13,7 @@ mod hostile_tars;
 mod hostile_zips;
 mod known_answers; // samples and what is expected of them
 mod mutations; // proptest
+mod networks; // ONNX files
 mod official; // archives made by torch-model-archiver
 mod optimize; // what is handed over to marserve
 mod pack; // flags, handlers, extra files

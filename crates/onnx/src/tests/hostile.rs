@@ -6,7 +6,7 @@ use crate::Network;
 /// Asks everything of a network that was read from bytes that may mean anything.
 fn ask(network: &Network) {
     let _ = network.about();
-    let _ = network.signature();
+    let _ = (network.signature(), network.dot(), network.external());
     let _ = network.check(&|_| None);
     let _ = network.check(&|_| Some(u64::MAX));
 }

@@ -76,7 +76,8 @@ impl Runtime for Onnx {
 
     fn check_options(&self, spec: &LoadSpec) -> Result<()> {
         options::Options::new(&spec.options, spec.intra_op_threads)?;
-        providers::Providers::read(spec).map(drop)
+        // What the library offers is asked of it; where it is not here, nothing loads anyway.
+        if self.0.is_ok() { providers::Providers::read(spec).map(drop) } else { Ok(()) }
     }
 
     fn keeps_files(&self) -> bool {

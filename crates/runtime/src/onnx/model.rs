@@ -12,7 +12,7 @@ use super::following::Following;
 use super::items::Items;
 use super::library::Library;
 use super::ports::Port;
-use super::steps::{self, Steps};
+use super::steps::Steps;
 use super::values::{self, Input};
 
 #[derive(Debug)]
@@ -21,8 +21,7 @@ pub(super) struct OnnxModel {
     inputs: Vec<Port>,
     outputs: Vec<String>,
     items: Items,
-    /// What is done on the device; `None` on the processor.
-    steps: Option<Steps>,
+    steps: Steps,
     device: Device,
     version: String,
 }
@@ -33,7 +32,7 @@ impl OnnxModel {
         let name = file_name(&spec.file);
         let session = Following::open(library, spec)?;
         let opened = session.current();
-        opened.report.log(&name, &library.version);
+        opened.report.log(&name);
         let network = opened.network.session();
         let inputs = Port::all(network.inputs()).map_err(|cause| {
             Error::invalid_model(format!(
@@ -42,7 +41,7 @@ impl OnnxModel {
         })?;
         let items = Items::of(network);
         let places = Places::of(spec.device).map_err(|error| not_onnx(&spec.file, error))?;
-        let steps = places.map(|places| Steps::new(library, spec, places));
+        let steps = Steps::new(library, spec, places);
         let outputs = network.outputs().iter().map(|port| port.name().to_owned());
         Ok(Self {
             outputs: outputs.collect(),
@@ -78,7 +77,7 @@ impl OnnxModel {
         self.items.without_batch(answers)
     }
 
-    /// The outputs that an epilogue is about, where the host can read them, under their names.
+    /// The first outputs, where the host can read them, under their names.
     fn answers(
         &self,
         inputs: &[Tensor],
@@ -86,8 +85,8 @@ impl OnnxModel {
         wanted: usize,
     ) -> Result<Vec<Tensor>> {
         let network = &self.session.current().network;
-        let answers = match &self.steps {
-            Some(steps) => network.run_bound(views, wanted, &steps.places().host),
+        let answers = match self.steps.places() {
+            Some(places) => network.run_bound(views, wanted, &places.host),
             None => network.run(views, wanted),
         };
         let named = answers.map_err(prediction)?.into_iter().zip(&self.outputs);
@@ -97,16 +96,20 @@ impl OnnxModel {
         named.map(own).collect()
     }
 
-    /// The epilogue of the first output on the device, where it is done there.
-    fn on_device(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
-        let network = &self.session.current().network;
-        let first = network.session().outputs().first();
-        let (Some(steps), Some(first)) = (&self.steps, first) else { return Ok(None) };
-        if !steps::take(epilogue, first.dtype()) {
+    /// The epilogue of the first output where that lies, if it is better done there.
+    fn in_place(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
+        // Kept to the end: scores lie in the memory of the session that made them.
+        let opened = self.session.current();
+        let first = opened.network.session().outputs().first();
+        if !first.is_some_and(|first| self.steps.take(epilogue, first.dtype())) {
             return Ok(None);
         }
-        let mut scores = network.run_bound(views, 1, &steps.places().device).map_err(prediction)?;
-        scores.pop().map(|scores| steps.apply(&scores, epilogue)).transpose()
+        let scores = match self.steps.places() {
+            Some(places) => opened.network.run_bound(views, 1, &places.device),
+            None => opened.network.run(views, 1),
+        };
+        let scores = scores.map_err(prediction)?.pop();
+        scores.map(|scores| self.steps.apply(&scores, epilogue)).transpose()
     }
 }
 
@@ -116,7 +119,7 @@ impl Model for OnnxModel {
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        if let Some(done) = self.on_device(&views, epilogue)? {
+        if let Some(done) = self.in_place(&views, epilogue)? {
             return Ok(done);
         }
         // An epilogue is about the first output: the others are not made, and need not be tensors.
@@ -145,7 +148,6 @@ impl Model for OnnxModel {
 
     fn describe(&self) -> Map<String, Value> {
         let mut all = Map::new();
-        all.insert("runtime".into(), "ONNX Runtime".into());
         all.insert("version".into(), self.version.clone().into());
         all.extend(self.session.current().describe());
         all

@@ -78,12 +78,16 @@ mod onnx_engine;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
-/// The example in both forms at once: equal masks, known answers, weights that are one file.
-#[cfg(all(feature = "torch", feature = "onnx"))]
-mod onnx_scenes;
+/// ONNX graphs that are optimised ahead of a start, by `marserve optimize` or by the start before, and sessions
+/// whose threads follow the workers.
+#[cfg(feature = "onnx")]
+mod onnx_optimized;
 /// Execution providers that an archive asks for: who runs it, and what is refused.
 #[cfg(feature = "onnx")]
 mod onnx_providers;
+/// The example in both forms at once: equal masks, known answers, weights that are one file.
+#[cfg(all(feature = "torch", feature = "onnx"))]
+mod onnx_scenes;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -46,6 +46,10 @@ impl Following {
     pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Self> {
         let file = Stamp::of(&spec.file);
         let opened = open(library, spec)?;
+        if let Some(idle) = opened.options.idle_threads() {
+            let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
+            log::warn!("{file}: {idle}");
+        }
         let plan = Plan { wanted: spec.intra_op_threads.max(1), at_work: false, ended: false };
         let shared = Shared {
             library: library.clone(),

@@ -38,7 +38,8 @@ pub(super) fn write(library: &Library, spec: &LoadSpec, folder: &Path) -> Result
     let name = spec.file.file_name().unwrap_or_default();
     let graph = folder.join(name);
     let weights = format!("{}.data", name.to_string_lossy());
-    let weights = (bytes >= OWN_FILE_FROM).then_some(&*weights);
+    // Weights that lie in files of their own would go on to be looked for there.
+    let weights = (bytes >= OWN_FILE_FROM || !unused.is_empty()).then_some(&*weights);
     drop(open(&spec.file, Graph::Written { graph: &graph, weights }).map_err(failed)?);
     drop(open(&graph, Graph::Ready).map_err(failed)?);
 

@@ -78,9 +78,6 @@ mod onnx_engine;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
-/// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
-#[cfg(all(feature = "torch", feature = "onnx"))]
-mod onnx_handlers;
 /// ONNX graphs that are optimised ahead of a start, by `marserve optimize` or by the start before, and sessions
 /// whose threads follow the workers.
 #[cfg(feature = "onnx")]

@@ -69,15 +69,15 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
+#[cfg(feature = "onnx")]
+mod onnx_engine;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;
-/// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
-#[cfg(feature = "onnx")]
-mod onnx_engine;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -410,3 +410,23 @@ fn a_model_says_how_its_graph_was_treated_and_each_variant_loads() {
     });
     assert_eq!(levels.collect::<Vec<_>>(), ["all", "disable"]);
 }
+
+/// The reader of `crates/onnx` knows versions by number; the library of `scripts/setup` is where the numbers come from.
+#[test]
+fn the_newest_versions_that_the_reader_takes_are_those_of_the_library() {
+    let later = fs::read(fixture("later.onnx")).unwrap();
+    // The version of the operators is the only 999 in it, and that of the form the second byte.
+    let at = later.windows(2).position(|two| two == [0xe7, 0x07]).unwrap();
+    assert_eq!(later[..2], [0x08, 10]);
+    for (form, operators, fits) in [(13, 26, true), (14, 26, false), (13, 27, false)] {
+        let mut bytes = later.clone();
+        bytes[1] = form;
+        bytes[at..at + 2].copy_from_slice(&[operators | 0x80, 0]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("versions.onnx");
+        fs::write(&file, bytes).unwrap();
+        let taken = mar_onnx::Network::open(&file).unwrap().check(&|_| None).problems.is_empty();
+        assert_eq!(taken, fits, "form {form}, operators {operators}");
+        assert_eq!(load_file(file).is_ok(), fits, "form {form}, operators {operators}");
+    }
+}

@@ -336,6 +336,7 @@ mod tests {
             (r#"{"data": "*"}"#, "the image is not base64"),
             (r#""data:image/png,x""#, "data:TYPE;base64,DATA"),
             ("[[1], 2]", "a number at [1]"),
+            ("[[1, null]]", "null at [0][1] is no number"),
             ("[1,", "EOF"),
             ("{", "EOF"),
         ] {

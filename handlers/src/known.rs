@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use half::f16;
-use mar_handler::{Context, DType, Error, Handler, Part, Request, Result, Stage, Tensor};
+use mar_handler::{
+    Context, DType, Error, Handler, Part, Request, Result, Signature, Stage, Tensor,
+};
 use mar_vision::{DecodeLimits, png_classes};
 use serde_json::{Map, Value};
 
@@ -59,8 +61,8 @@ pub struct MaskAnswer {
 
 impl Preprocessing {
     /// That of the handler of this name, where the archive's files lie in `model_dir`, `config` is its
-    /// `model-config.yaml` and `manifest` what the manifest says of the model beside the usual. `None` where
-    /// there is no such handler here.
+    /// `model-config.yaml`, `manifest` what the manifest says of the model beside the usual and `signature` what the
+    /// network is known to take. `None` where there is no such handler here.
     ///
     /// # Errors
     /// What keeps a server from serving the archive: the key or the file that is wrong.
@@ -69,9 +71,10 @@ impl Preprocessing {
         model_dir: PathBuf,
         config: Map<String, Value>,
         manifest: Map<String, Value>,
+        signature: Signature,
     ) -> Option<Result<Self>> {
         let registration = crate::all().into_iter().find(|known| known.name() == handler)?;
-        let context = Context { model_dir, config, manifest, ..Context::default() };
+        let context = Context { model_dir, config, manifest, signature, ..Context::default() };
         let name = registration.name();
         Some(registration.initialize(&context).map(|handler| Self { name, handler }))
     }
@@ -168,10 +171,10 @@ impl SeenTensor {
     }
 
     /// The elements in few bytes, and the ending of a file that holds them: floating point as `float16`. `None`
-    /// where there are over four million, or one is too large for that.
+    /// where there are over four million, or one is too large for that, or they are texts, which are equal or are not.
     pub fn copy(&self) -> Option<(&'static str, Vec<u8>)> {
         let dtype = self.0.dtype();
-        if self.0.numbers().len() > MAX_COPIED {
+        if dtype == DType::Bytes || self.0.numbers().len() > MAX_COPIED {
             return None;
         }
         if !dtype.is_float() {
@@ -292,7 +295,8 @@ mod tests {
     fn preprocessing(handler: &str, section: &Value) -> Result<Preprocessing> {
         let config = json!({ "handler": section });
         let config = config.as_object().unwrap().clone();
-        Preprocessing::of(handler, PathBuf::new(), config, Map::new()).unwrap()
+        Preprocessing::of(handler, PathBuf::new(), config, Map::new(), Signature::default())
+            .unwrap()
     }
 
     /// An image of 6x4 pixels (width x height), of which a network sees 3x2.
@@ -333,7 +337,10 @@ mod tests {
 
     #[test]
     fn a_handler_that_is_not_here_and_one_that_cannot_be_are_told_apart() {
-        assert!(Preprocessing::of("my.py", PathBuf::new(), Map::new(), Map::new()).is_none());
+        let none = Map::new();
+        let unknown =
+            Preprocessing::of("my.py", PathBuf::new(), none.clone(), none, Signature::default());
+        assert!(unknown.is_none());
         let error = preprocessing("mask_segmenter", &json!({ "size": "big" })).unwrap_err();
         assert!(error.message().contains("size"), "{error}");
     }

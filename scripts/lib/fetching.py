@@ -1,4 +1,4 @@
-"""Fetch what a native library needs, out of wheels, into a folder: what fetch_libtorch.py and fetch_onnxruntime.py share.
+"""Fetch what a native library needs, out of wheels, into a folder: what the fetch_*.py beside it share.
 
 pip says where the wheels are (its index, its proxy, its certificates); the download is done here, so that it can be
 resumed. With MARSERVE_WHEELS=DIR the wheels are read from DIR.

@@ -20,7 +20,7 @@ fn describe_is_an_array_in_torchserves_words_and_order() {
                  clientTimeoutInMills parallelType parallelLevel deviceType continuousBatching \
                  useJobTicket useVenv stateful sequenceMaxIdleMSec sequenceTimeoutMSec \
                  maxNumSequence maxSequenceJobQueueSize loadedAtStartup workers jobQueueStatus \
-                 state samples";
+                 state execution samples";
     assert_eq!(members.join(" "), order);
     assert_eq!(model["modelName"], "m");
     assert_eq!(model["modelVersion"], "1.0");

@@ -1,6 +1,5 @@
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -49,10 +48,10 @@ fn both(archive: &Path, network: &str, batch: usize) -> (Store, TestServer) {
             max_batch_delay: (batch > 1).then_some(Duration::from_secs(1000)),
             ..Overrides::default()
         };
-        let name = Some(name.to_owned());
-        let request = LoadRequest { archive, name: name.clone(), overrides, ..Default::default() };
+        let named = Some(name.to_owned());
+        let request = LoadRequest { archive, name: named, overrides, ..Default::default() };
         server.engine.load_as(&request).unwrap();
-        assert_eq!(server.state(&name.unwrap()), VersionState::Ready);
+        assert_eq!(server.state(name), VersionState::Ready);
     }
     (store, server)
 }
@@ -214,7 +213,8 @@ fn tensor() {
     let named = [(3, [0.5, 1.5, -2.0]), (0, [9.0, -1.0, 0.0])].map(|(category, numbers)| {
         Sent::json(&json!({ "category": category, "numbers": numbers }))
     });
-    table("{}", "two_inputs", &named);
+    let inputs = "{inputs: [{name: category, dtype: int64, shape: []}, {name: numbers}], outputs: [scores, largest]}";
+    table(&format!("{{handler: {inputs}}}"), "two_inputs", &named);
 }
 
 #[test]

@@ -10,8 +10,10 @@ use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Res
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::execution::Execution;
+use crate::infer::Interface;
 use crate::interface::known;
-use crate::open::{Opener, Unpacked, invalid, options};
+use crate::open::{Opener, Unpacked, invalid, options, understood};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
 use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
@@ -41,6 +43,8 @@ pub struct Checked {
     pub version: String,
     /// Where it ran.
     pub device: String,
+    /// What it ran on.
+    pub execution: Execution,
     /// One entry a sample, in the archive's order.
     pub samples: Vec<SampleReport>,
 }
@@ -108,13 +112,16 @@ impl Checking<'_> {
             signature,
         };
         let handler = registration.initialize(&context)?;
+        let options = options(runtime.as_ref(), &context.config)?;
+        understood(runtime.as_ref(), (&options, true), &[device])?;
         let network = runtime.load(&LoadSpec {
             file,
             device,
             intra_op_threads: request.threads,
-            options: options(runtime.as_ref(), &context.config)?,
+            options,
             cache: None,
         })?;
+        let network = Interface::of_archive(context.signature, handler.as_ref()).fit(network);
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
         let replayed = replay.within(Limit::NONE, || Duration::ZERO);
@@ -128,6 +135,7 @@ impl Checking<'_> {
             model: context.model_name,
             version: context.model_version,
             device: device.to_string(),
+            execution: Execution::of(runtime.as_ref(), network.as_ref()),
             samples: replayed.reports,
         })
     }

@@ -7,6 +7,7 @@ use mar_handler::{Error, Result, Signature, Tensor, TensorSpec};
 use crate::Engine;
 use crate::engine::Admission;
 use crate::events::Timing;
+use crate::fixed::FixedBatch;
 
 /// What a network is asked.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,8 @@ pub struct Interface {
     pub batched: bool,
     /// Rows that one request may have, where there is a bound.
     pub max_rows: Option<usize>,
+    /// The one size of batch that the network takes from its handler, where it fixes it.
+    pub fixed: Option<FixedBatch>,
 }
 
 impl Engine {

@@ -1,11 +1,13 @@
 //! What a version's network takes and gives, from all who know something of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use mar_handler::{DType, Error, Handler, Result, Side, Signature, TensorSpec};
+use mar_handler::{DType, Error, Handler, Model, Result, Side, Signature, TensorSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::fixed::FixedBatch;
 use crate::infer::Interface;
 use crate::network::Network;
 
@@ -36,19 +38,16 @@ impl Interface {
         if !handler.stacks() {
             return Self { signature, ..Self::default() };
         }
-        let inputs = signature.inputs.as_deref().unwrap_or_default();
-        let fixed = inputs.iter().find(|input| match input.shape.as_deref() {
-            Some([first, ..]) => first.is_some(),
-            Some([]) => true,
-            None => false,
-        });
-        if let Some(input) = fixed {
-            log::warn!(
-                "the first side of input \"{}\" is fixed, so requests of tensors share no batches",
-                input.name
-            );
+        let fixed = FixedBatch::of(&signature);
+        Self { batched: fixed.is_none(), signature, max_rows: None, fixed }
+    }
+
+    /// The network as a handler runs it.
+    pub(crate) fn fit(&self, model: Arc<dyn Model>) -> Arc<dyn Model> {
+        match &self.fixed {
+            Some(fixed) => fixed.fit(model),
+            None => model,
         }
-        Self { batched: fixed.is_none(), signature, max_rows: None }
     }
 
     /// That of a network without an archive: what is declared of it, else what its file says.
@@ -74,14 +73,23 @@ impl Interface {
                 }
             }
         }
-        Ok(Self { signature, batched, max_rows: batched.then_some(most) })
+        Ok(Self { signature, batched, max_rows: batched.then_some(most), fixed: None })
     }
 }
 
 /// What is known of an archive's network without its handler: what `model-config.yaml` declares, else what the
 /// weights' file says.
 pub(crate) fn known(settings: &Map<String, Value>, file: Signature) -> Result<Signature> {
-    over(declared(settings)?, file)
+    let first = |spec: &TensorSpec| spec.shape.as_ref()?.first().copied().flatten();
+    let fixed: Vec<Side> = file.inputs.iter().flatten().map(first).collect();
+    let mut known = over(declared(settings)?, file)?;
+    // A batch of one size stays that, whoever declares it to be free. Both are in the file's order.
+    for (spec, fixed) in known.inputs.iter_mut().flatten().zip(fixed) {
+        if let Some([side @ None, ..]) = spec.shape.as_deref_mut() {
+            *side = fixed;
+        }
+    }
+    Ok(known)
 }
 
 /// What `model-config.yaml` declares.
@@ -309,6 +317,24 @@ mod tests {
             let got = archive(&section, Signature::default(), Signature::default()).unwrap();
             assert_eq!(got.batched, batched, "{shape}");
         }
+    }
+
+    #[test]
+    fn a_first_side_that_the_file_fixes_is_not_declared_away() {
+        let section =
+            json!({"inputs": [{"name": "b", "shape": [-1, 2]}, {"name": "a", "shape": [-1, -1]}]});
+        let file = || {
+            let a = spec("a", None, Some(&[Some(4), Some(3)]));
+            of(vec![a, spec("b", None, Some(&[None, Some(2)]))], None)
+        };
+        let got = archive(&section, file(), Signature::default()).unwrap();
+        let a = spec("a", None, Some(&[Some(4), None]));
+        assert_eq!(got.signature.inputs, Some(vec![a, spec("b", None, Some(&[None, Some(2)]))]));
+        assert_eq!(got.fixed, Some(FixedBatch { input: "a".into(), rows: 4 }));
+        let settings = Map::from_iter([("signature".to_owned(), section)]);
+        let opaque = Knows(Signature::default(), false);
+        let got = Interface::of_archive(known(&settings, file()).unwrap(), &opaque);
+        assert_eq!(got.fixed, None, "what this handler gives the network is no batch");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 
 mod network;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar::{Archive, Manifest};
-use mar_handler::{Context, Error, ErrorCode, Registration, Result, Runtime};
+use mar_handler::{
+    Context, Device, Error, ErrorCode, Handler, LoadSpec, Registration, Result, Runtime,
+};
 use serde_json::{Map, Value};
 
 use crate::config::{EngineConfig, Overrides};
@@ -111,6 +114,7 @@ impl Opener {
         }
         let signature = known(&settings, runtime.signature(&file)?)?;
         let options = options(runtime.as_ref(), &settings)?;
+        understood(runtime.as_ref(), (&options, true), &plan.devices)?;
         let context = Context {
             model_name: version.name().to_owned(),
             model_version: version.version().to_owned(),
@@ -121,8 +125,12 @@ impl Opener {
         };
         let handler = registration.initialize(&context)?;
         let interface = Interface::of_archive(context.signature, handler.as_ref());
+        if let Some(fixed) = &interface.fixed {
+            fixed.limit(&mut plan);
+        }
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
+            labels: labels(handler.as_ref()),
             handler,
             cache: cache(runtime.as_ref(), config),
             runtime,
@@ -221,6 +229,12 @@ fn machine(config: &EngineConfig, runtime: &dyn Runtime) -> Machine {
     }
 }
 
+/// The labels among what a handler tells of its model.
+fn labels(handler: &dyn Handler) -> Option<Arc<[String]>> {
+    let labels = handler.describe().shift_remove("labels")?;
+    serde_json::from_value::<Vec<String>>(labels).ok().map(Into::into)
+}
+
 /// The folder where a runtime may keep what it makes of files.
 fn cache(runtime: &dyn Runtime, config: &EngineConfig) -> Option<PathBuf> {
     model_cache::usable(config.model_cache.as_deref().filter(|_| runtime.keeps_files())?)
@@ -234,17 +248,33 @@ pub(crate) fn options(
     let section = runtime.section().and_then(|name| Some((name, settings.get(name)?)));
     match section {
         None | Some((_, Value::Null)) => Ok(Map::new()),
-        Some((name, Value::Object(options))) => {
-            runtime.check_options(options).map_err(|error| {
-                let message = format!("{name}: in model-config.yaml: {}", error.message());
-                Error::new(error.code(), message)
-            })?;
-            Ok(options.clone())
-        }
+        Some((_, Value::Object(options))) => Ok(options.clone()),
         Some((name, _)) => Err(Error::invalid_model(format!(
             "{name}: in model-config.yaml is not a mapping; write one key a line below it"
         ))),
     }
+}
+
+/// Asks a runtime whether it understands the options of a model on any of these devices.
+///
+/// # Errors
+/// The runtime's own, with the archive's section before it where it comes from one.
+pub(crate) fn understood(
+    runtime: &dyn Runtime,
+    (options, from_archive): (&Map<String, Value>, bool),
+    devices: &[Device],
+) -> Result<()> {
+    let devices: HashSet<Device> = devices.iter().copied().collect();
+    for device in devices {
+        let spec = LoadSpec { device, options: options.clone(), ..LoadSpec::new("") };
+        runtime.check_options(&spec).map_err(|error| {
+            let section = runtime.section().filter(|_| from_archive);
+            let place = section.map(|name| format!("{name}: in model-config.yaml: "));
+            let message = format!("{}{}", place.unwrap_or_default(), error.message());
+            Error::new(error.code(), message)
+        })?;
+    }
+    Ok(())
 }
 
 /// The weights' file name in a manifest.

@@ -22,6 +22,8 @@ pub struct Plan {
     pub max_workers: usize,
     /// Requests in a batch at most; rows, where requests have several.
     pub batch_size: usize,
+    /// Why that is not what was asked for, where the network takes no other batches.
+    pub batch_limit: Option<BatchLimit>,
     /// Sizes that a batch goes with at once.
     pub preferred_batch_sizes: Vec<usize>,
     /// How long a batch may wait to fill, from the arrival of its oldest request.
@@ -45,6 +47,15 @@ pub struct Plan {
     pub devices: Vec<Device>,
     /// `deviceIds`, where the archive names them.
     pub device_ids: Option<Vec<usize>>,
+}
+
+/// What a network's own size of batches does to the size that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchLimit {
+    /// The size that was asked for.
+    pub asked: usize,
+    /// Which input is to blame, what follows, and what to do.
+    pub reason: String,
 }
 
 /// The layers that a plan is resolved from, the strongest first: the request's overrides, the archive's
@@ -128,6 +139,7 @@ impl Plan {
                 .or(count("batchSize")?)
                 .or(listed.batch_size)
                 .unwrap_or(1),
+            batch_limit: None,
             preferred_batch_sizes: Vec::new(),
             max_batch_delay: overrides
                 .max_batch_delay

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use mar_handler::{Device, Result};
 use parking_lot::Mutex;
 
+use crate::execution::Execution;
 use crate::workshop::Place;
 
 /// What a worker is doing.
@@ -50,6 +51,8 @@ pub struct WorkerInfo {
     pub state: WorkerState,
     /// Why it last failed to load its model, where it is not ready for that.
     pub reason: Option<String>,
+    /// What runs its model, where it has one.
+    pub execution: Option<Execution>,
     /// When it was started.
     pub started: SystemTime,
 }
@@ -70,6 +73,8 @@ pub(crate) struct Seat {
 struct Status {
     state: WorkerState,
     reason: Option<String>,
+    /// What runs the model that it has.
+    execution: Option<Execution>,
     /// Failures since the model was last loaded: panics, hangs, loads that failed.
     failures: u32,
     /// When the first of them was.
@@ -104,6 +109,7 @@ impl Seat {
             status: Mutex::new(Status {
                 state: WorkerState::Starting,
                 reason: None,
+                execution: None,
                 failures: 0,
                 failing_since: None,
                 deadline: None,
@@ -126,6 +132,7 @@ impl Seat {
             status: Mutex::new(Status {
                 state: WorkerState::BackingOff(status.failures),
                 reason: None,
+                execution: None,
                 failures: status.failures,
                 failing_since: status.failing_since,
                 deadline: None,
@@ -144,6 +151,7 @@ impl Seat {
             device: self.device,
             state: status.state,
             reason: status.reason.clone(),
+            execution: status.execution.clone(),
             started: self.started,
         }
     }
@@ -181,8 +189,14 @@ impl Seat {
         self.status.lock().reason = Some(reason.to_string());
     }
 
+    /// What runs the model that it has now.
+    pub(crate) fn runs_on(&self, execution: Execution) {
+        self.status.lock().execution = Some(execution);
+    }
+
     pub(crate) fn back_off(&self) {
         let mut status = self.status.lock();
+        status.execution = None;
         status.state = WorkerState::BackingOff(status.failures);
     }
 
@@ -216,6 +230,7 @@ impl Seat {
     pub(crate) fn become_failed(&self, error: &mar_handler::Error, again: bool) -> FirstLoad {
         let mut status = self.status.lock();
         status.reason = Some(error.to_string());
+        status.execution = None;
         if again {
             status.state = WorkerState::BackingOff(status.failures);
         } else {
@@ -228,6 +243,7 @@ impl Seat {
     pub(crate) fn become_stopped(&self) {
         let mut status = self.status.lock();
         status.state = WorkerState::Stopped;
+        status.execution = None;
         status.place = None;
         status.first_load = None;
     }

@@ -14,6 +14,7 @@ use tokio::time::timeout_at;
 use crate::crew::Crew;
 use crate::engine::Answered;
 use crate::events::{Outcome, Timing, VersionEvents};
+use crate::execution::Execution;
 use crate::infer::{Interface, TensorAnswer, TensorRequest};
 use crate::job::{Done, Job, Lane, Work};
 use crate::network::Network;
@@ -83,6 +84,8 @@ pub struct ModelVersion {
 /// What a version is made of once its archive is unpacked and its handler made.
 pub(crate) struct Loaded {
     pub(crate) handler: Box<dyn Handler>,
+    /// What the handler calls the places of the output that it reads.
+    pub(crate) labels: Option<Arc<[String]>>,
     pub(crate) runtime: Arc<dyn Runtime>,
     /// The weights' file.
     pub(crate) file: PathBuf,
@@ -203,6 +206,11 @@ impl ModelVersion {
         self.loaded.get().map(|loaded| loaded.runtime.name())
     }
 
+    /// What runs its network, as the first of its workers that has loaded it tells.
+    pub fn execution(&self) -> Option<Execution> {
+        self.workers().into_iter().find_map(|worker| worker.execution)
+    }
+
     /// The file that its network lies in; `None` until its archive is unpacked.
     pub fn weights_file(&self) -> Option<&Path> {
         self.loaded.get().map(|loaded| loaded.file.as_path())
@@ -211,6 +219,12 @@ impl ModelVersion {
     /// What its handler tells of it; `None` until its archive is unpacked.
     pub fn customized(&self) -> Option<Map<String, Value>> {
         self.loaded.get().map(|loaded| loaded.handler.describe())
+    }
+
+    /// What its handler calls the places of the output that it reads, where it tells any labels. Read once, when
+    /// it is opened.
+    pub fn labels(&self) -> Option<Arc<[String]>> {
+        self.loaded.get()?.labels.clone()
     }
 
     /// What its network takes and gives; `None` until it is opened.

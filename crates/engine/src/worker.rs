@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result};
 
+use crate::execution::Execution;
 use crate::job::{Done, Job};
 use crate::pool::panicked;
 use crate::samples::{AfterReplay, SamplesReport};
@@ -21,6 +22,9 @@ use crate::seat::Seat;
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::{Held, Slot};
 use crate::workshop::Workshop;
+
+/// How often a model that serves is asked how it runs: its runtime may follow a change of threads later on.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Everything a worker's thread owns.
 pub(crate) struct Worker {
@@ -41,6 +45,7 @@ struct NotLoaded {
 #[derive(Default)]
 struct Learned {
     samples: Cell<Option<SamplesReport>>,
+    execution: Cell<Option<Execution>>,
     /// Known answers are not reproduced or a warm-up fails, and will again.
     is_final: Cell<bool>,
 }
@@ -107,6 +112,7 @@ impl Worker {
         let load = || {
             let held = slot.get(|| self.load_weights(&learned))?;
             self.warm_up(&held, &learned)?;
+            learned.execution.set(Some(self.execution(held.model.as_ref())));
             Ok(held)
         };
         let held = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
@@ -118,7 +124,9 @@ impl Worker {
         if let Some(report) = learned.samples.take() {
             self.loaded.samples.keep(&self.seat.name, self.seat.device, report);
         }
-        if held.is_ok() {
+        if let Some(execution) = learned.execution.take() {
+            log::info!("{}: run by {execution}", self.seat.name);
+            self.seat.runs_on(execution);
             self.version.listener().worker_loaded(&self.seat.name, begun.elapsed());
             self.version.seat_ready(&self.seat);
         }
@@ -131,13 +139,14 @@ impl Worker {
         let load = || {
             // Not before its turn: a worker that waits for another's load is not late.
             self.be_back_in(plan.startup_timeout);
-            runtime.load(&LoadSpec {
+            let model = runtime.load(&LoadSpec {
                 file: self.loaded.file.clone(),
                 device: self.seat.device,
                 intra_op_threads: self.workshop.threads_each(),
                 options: self.loaded.options.clone(),
                 cache: self.loaded.cache.clone(),
-            })
+            })?;
+            Ok(self.loaded.interface.fit(model))
         };
         let model = load()?;
         let Some(opened) = samples.to_replay() else { return Ok(model) };
@@ -178,6 +187,10 @@ impl Worker {
         })
     }
 
+    fn execution(&self, model: &dyn Model) -> Execution {
+        Execution::of(self.loaded.runtime.as_ref(), model)
+    }
+
     /// Lets the watch give this thread up where it does not come back in time.
     fn be_back_in(&self, time: Duration) {
         let deadline = Instant::now() + time;
@@ -206,12 +219,17 @@ impl Worker {
 
     fn serve_batches(&self, mut held: Held, slot: &Slot) -> Served {
         let mut threads = 0;
+        let mut told = Instant::now();
         while let Some(jobs) = self.version.queue().pull(&self.seat.retired) {
             let refreshed = slot.refresh(&mut held);
             let now_each = self.workshop.threads_each();
             if refreshed || now_each != threads {
                 threads = now_each;
                 held.model.use_threads(threads);
+            }
+            if refreshed || told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                self.seat.runs_on(self.execution(held.model.as_ref()));
             }
             match self.run_batch(&held, jobs) {
                 Served::Ended => {}

@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 
 use mar::{Archive, Digest, Entry, KnownAnswer, Manifest, Opened, Sample};
 
+use crate::describe::{self, NetworkReport};
 use crate::limits::LimitArgs;
-use crate::show;
+use crate::{graph, show};
 
 /// Show an archive's model, files and configuration
 #[derive(Debug, Args)]
@@ -23,6 +24,10 @@ pub(crate) struct InspectArgs {
     /// Everything as JSON
     #[arg(long)]
     json: bool,
+    /// Write an ONNX file's graph instead: as DOT to FILE.dot, or to standard output for -; the network itself to
+    /// FILE.onnx, which must not exist
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    graph: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -37,6 +42,8 @@ struct Report<'a> {
     config: Option<Map<String, Value>>,
     /// What a built-in handler does to an image.
     preprocessing: Option<String>,
+    /// ONNX files, the one that is served first.
+    networks: Vec<NetworkReport<'a>>,
     files: Vec<FileReport<'a>>,
     /// Inputs whose answers are known.
     samples: Vec<SampleReport<'a>>,
@@ -76,6 +83,10 @@ struct AnswerReport<'a> {
 
 pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
     let archive = Archive::open_with(&args.archive, (&args.limits).into())?;
+    if let Some(file) = &args.graph {
+        graph::write(&archive, file, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (digests, problems) = archive.digests();
     if let Some(problem) = problems.into_iter().next() {
         bail!(problem);
@@ -104,6 +115,7 @@ pub(crate) fn run(args: &InspectArgs, out: &mut dyn Write) -> Result<ExitCode> {
         has_manifest: archive.has_manifest(),
         manifest: archive.manifest(),
         preprocessing: preprocessing(archive.manifest(), config.as_ref()),
+        networks: describe::networks(&archive),
         config,
         samples: samples.as_ref().map(|opened| sample_reports(opened, &files)).unwrap_or_default(),
         samples_problem,
@@ -226,6 +238,9 @@ fn write_text(report: &Report<'_>, out: &mut dyn Write) -> Result<()> {
     });
     writeln!(out, "{}", show::table(&header, rows.collect(), &[1, 2, 3]))?;
 
+    for network in &report.networks {
+        describe::write(network, out)?;
+    }
     write_samples(report, out)?;
 
     if let Some(config) = report.config.as_ref().filter(|config| !config.is_empty()) {

@@ -3,9 +3,13 @@
 //! Archives are the library `mar`'s; what an archive's handler makes of an image is told by the handlers.
 
 mod cli;
+mod describe;
 mod diff;
+mod graph;
 mod inspect;
 mod limits;
+mod networks;
+mod optimize;
 mod pack;
 mod progress;
 mod samples;

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use mar::{PackFormat, PackOptions, RUNTIMES};
 
-use crate::{progress, samples, show};
+use crate::{networks, progress, samples, show};
 
 /// Make an archive; the flags are those of torch-model-archiver 0.12, and --sample and --expect
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(crate) struct PackArgs {
     #[arg(long, value_name = "HANDLER")]
     handler: String,
     // The aliases are abbreviations that are torch-model-archiver's, and that newer flags would take away.
-    /// The weights: TorchScript, a state dict, ONNX...
+    /// The weights: TorchScript, a state dict, ONNX with the files it names...
     #[arg(long, value_name = "FILE", alias = "s")]
     serialized_file: Option<OsString>,
     /// The Python file with the architecture of an eager model
@@ -53,6 +53,9 @@ pub(crate) struct PackArgs {
     /// The model's configuration, model-config.yaml
     #[arg(short = 'c', long, value_name = "FILE")]
     config_file: Option<OsString>,
+    /// Pack ONNX files that do not check out, such as those for an ONNX Runtime newer than this knows
+    #[arg(long)]
+    no_check: bool,
     /// An input whose answer is known, such as an image; may be given again, each with its --expect
     #[arg(long, value_name = "FILE", help_heading = "Known answers")]
     sample: Vec<PathBuf>,
@@ -93,6 +96,7 @@ pub(crate) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> R
         handler: args.handler,
         serialized_file: given(args.serialized_file),
         model_file: given(args.model_file),
+        companions: Vec::new(),
         extra_files: args.extra_files,
         runtime: args.runtime,
         export_path: given(Some(args.export_path)).unwrap_or_else(|| PathBuf::from(".")),
@@ -104,12 +108,16 @@ pub(crate) fn run(args: PackArgs, out: &mut dyn Write, err: &mut dyn Write) -> R
         samples: given_samples,
     };
     let warnings = samples::complete(&mut options)?;
+    let (odd, added) = networks::gather(&mut options, args.no_check)?;
     let mut bar = progress::Bar::default();
     let packed = mar::pack(&options, &mut |done, total| bar.advance(done, total));
     drop(bar);
     let packed = packed?;
-    for warning in packed.warnings.iter().chain(&warnings) {
+    for warning in packed.warnings.iter().chain(&warnings).chain(&odd) {
         writeln!(err, "mar: warning: {}", show::plain(warning))?;
+    }
+    for name in added {
+        writeln!(out, "added {}: weights of an ONNX file", show::plain(&name))?;
     }
     let (path, size) = (packed.path.display(), show::size(packed.bytes));
     writeln!(out, "packed {path}: {} files, {size}", packed.files)?;

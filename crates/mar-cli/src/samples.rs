@@ -85,7 +85,12 @@ fn preprocessing(
     // Packing warns of a configuration that cannot be read.
     let Ok(config) = archive.config() else { return Ok(Err(unknown.to_owned())) };
     let handler = model.handler.unwrap_or_default();
-    let made = Preprocessing::of(&handler, path, config.unwrap_or_default(), model.extra);
+    let config = config.unwrap_or_default();
+    // A file that cannot be read is told by who opens it as a network.
+    let is_onnx = |file: &&PathBuf| file.extension().is_some_and(|ending| ending == "onnx");
+    let file = options.serialized_file.as_ref().filter(is_onnx);
+    let signature = file.and_then(|file| mar_onnx::signature(file).ok()).unwrap_or_default();
+    let made = Preprocessing::of(&handler, path, config, model.extra, signature);
     Ok(match made {
         Some(Ok(preprocessing)) => Ok(preprocessing),
         Some(Err(error)) => Err(format!("no server will load the archive: {error}; {unknown}")),

@@ -11,12 +11,12 @@ use serde::Serialize;
 use mar::{Archive, Digest, Error};
 
 use crate::limits::LimitArgs;
-use crate::show;
+use crate::{networks, show};
 
-/// Check an archive's structure, manifest, configuration, preprocessing, samples and every file's checksum
+/// Check an archive's structure, manifest, configuration, preprocessing, samples, ONNX files and every file's checksum
 ///
 /// Prints `sha256  name` for each file that can be read, and one line on standard error for each
-/// thing that is wrong. Exit status 1 if anything is.
+/// thing that is wrong or odd. Exit status 1 if anything is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// A .mar, a .tar.gz or a folder
@@ -33,6 +33,15 @@ struct Report {
     ok: bool,
     files: Vec<FileReport>,
     problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// What a check gave.
+#[derive(Default)]
+struct Found {
+    digests: Vec<(String, Digest)>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -42,12 +51,13 @@ struct FileReport {
 }
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<ExitCode> {
-    let (digests, problems) = check(args);
+    let found = check(args);
     let digest = |(name, digest): (String, Digest)| FileReport { name, sha256: digest.to_string() };
     let report = Report {
-        ok: problems.is_empty(),
-        files: digests.into_iter().map(digest).collect(),
-        problems,
+        ok: found.problems.is_empty(),
+        files: found.digests.into_iter().map(digest).collect(),
+        problems: found.problems,
+        warnings: found.warnings,
     };
     if args.json {
         show::json(out, &report)?;
@@ -57,10 +67,10 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write, err: &mut dyn Write) -
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<String>) {
+fn check(args: &VerifyArgs) -> Found {
     let (archive, problems) = match Archive::survey(&args.archive, (&args.limits).into()) {
         Ok(found) => found,
-        Err(error) => return (Vec::new(), vec![error.one_line()]),
+        Err(error) => return Found { problems: vec![error.one_line()], ..Found::default() },
     };
     let (digests, unreadable) = archive.digests();
     let mut problems: Vec<String> =
@@ -77,12 +87,24 @@ fn check(args: &VerifyArgs) -> (Vec<(String, Digest)>, Vec<String>) {
             }
         }
     }
-    (digests, problems)
+    let mut warnings = Vec::new();
+    for name in networks::names(&archive) {
+        // One that cannot be read is told above.
+        if digests.iter().any(|(known, _)| known == name) {
+            let findings = networks::check(&archive, name);
+            problems.extend(findings.problems);
+            warnings.extend(findings.warnings);
+        }
+    }
+    Found { digests, problems, warnings }
 }
 
 fn write_text(report: &Report, out: &mut dyn Write, err: &mut dyn Write) -> Result<()> {
     for file in &report.files {
         writeln!(out, "{}  {}", file.sha256, show::plain(&file.name))?;
+    }
+    for warning in &report.warnings {
+        writeln!(err, "mar: warning: {}", show::plain(warning))?;
     }
     for problem in &report.problems {
         writeln!(err, "mar: {}", show::plain(problem))?;

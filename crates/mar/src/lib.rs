@@ -52,7 +52,7 @@ mod samples;
 mod staging;
 
 pub use crate::archive::references::has_weights_ending;
-pub use crate::archive::{Archive, Digest, Entry, Format};
+pub use crate::archive::{Archive, Content, Digest, Entry, Format};
 pub use crate::config::{parse_config, read_config};
 pub use crate::error::{Error, Refusal};
 pub use crate::limits::{Limits, RATIO_FREE_BYTES};
@@ -60,6 +60,7 @@ pub use crate::manifest::{MANIFEST_NAME, Manifest, ManifestModel, RUNTIMES, is_m
 pub use crate::name::MAX_NAME_BYTES;
 pub use crate::pack::{
     ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, PackSample, Packed, pack,
+    planned, repack,
 };
 pub use crate::samples::{
     Input, Known, KnownAnswer, KnownStage, KnownTensor, MAX_SAMPLES, Opened, SAMPLES_FORMAT,

@@ -106,6 +106,7 @@ fn of_network(
             ModelOutput { name, data_type, dims, ..ModelOutput::default() }
         }),
         default_model_filename: file.to_string_lossy().into_owned(),
+        scheduling_choice: served.scheduling_choice.filter(|_| interface.batched),
         ..served
     }
 }

@@ -119,6 +119,10 @@ fn of_network(
         let text = format!("{}{HANDLER}", version.name());
         properties.insert("handler".to_owned(), text);
     }
+    let details = version.execution().filter(|execution| !execution.details.is_empty());
+    if let Some(told) = details.and_then(|it| serde_json::to_string(&it).ok()) {
+        properties.insert("execution".to_owned(), told);
+    }
     let mut told = |what: &str, specs: Option<&[TensorSpec]>| {
         let known = specs.and_then(known);
         if known.is_none() {

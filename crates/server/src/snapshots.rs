@@ -82,7 +82,7 @@ fn listed(version: &ModelVersion, default_version: bool) -> Option<Listed> {
             handler: plan.handler.clone(),
             min_workers: Some(min_workers),
             max_workers: Some(max_workers),
-            batch_size: Some(plan.batch_size),
+            batch_size: Some(plan.batch_limit.as_ref().map_or(plan.batch_size, |it| it.asked)),
             max_batch_delay: Some(plan.max_batch_delay),
             response_timeout: Some(plan.response_timeout),
             startup_timeout: Some(plan.startup_timeout),

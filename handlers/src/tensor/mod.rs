@@ -1,5 +1,6 @@
-//! `tensor`: numbers in, numbers out, for networks that need nothing done to either: signals, embeddings,
-//! anything. And rows of tables, whose columns an archive describes.
+//! `tensor`: numbers and texts in, numbers and texts out, for networks that need nothing done to either: signals,
+//! embeddings, anything, rows of tables that the network itself takes apart. And rows of tables whose columns an
+//! archive describes.
 
 mod columns;
 mod declared;
@@ -50,7 +51,7 @@ enum Takes {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Own {
-    /// What the network takes, in order; absent: one input of `float32`, of any shape.
+    /// What the network takes, in order; absent: what its file says, else one input of `float32`, of any shape.
     inputs: Option<Vec<Input>>,
     /// The columns of a table, where a request is a row of it.
     columns: Option<WrittenColumns>,
@@ -87,7 +88,10 @@ impl Handler for TensorHandler {
                 ));
             }
             (None, Some(columns)) => Takes::Row(columns.checked()?),
-            (inputs, None) => Takes::Inputs(declared::checked(inputs)?),
+            (inputs, None) => {
+                let known = context.signature.inputs.as_deref();
+                Takes::Inputs(declared::checked(inputs, known)?)
+            }
         };
         if let Some(twice) = (1..outputs.len()).find(|i| outputs[..*i].contains(&outputs[*i])) {
             return Err(section::wrong(&format!("outputs: {:?} stands twice", outputs[twice])));
@@ -495,6 +499,39 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_answered_as_json_alone() {
+        let texts = || Tensor::from_strings(&[2], ["a \"b\"", "\u{e9}"]).unwrap().named("x");
+        let answer = answered(&json!({}), vec![texts()], &[]).unwrap();
+        assert_eq!(text(&answer), "[\"a \\\"b\\\"\",\"\u{e9}\"]");
+        for form in ["raw", "npy"] {
+            let error = answered(&json!({}), vec![texts()], &[("format", form)]).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidInput);
+            assert!(error.message().contains("\"x\" is of texts"), "{error}");
+        }
+        let broken = Tensor::from_strings(&[], [b"\xff"]).unwrap();
+        let error = answered(&json!({}), vec![broken], &[]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PredictionFailed, "{error}");
+    }
+
+    #[test]
+    fn a_row_whose_places_the_network_names_is_an_object() {
+        let of = |shape: &[usize]| {
+            let labels = ["1", "2"].map(str::to_owned).into();
+            floats(shape, &[0.25, 0.75]).with_labels(labels).unwrap().named("p")
+        };
+        let label = Tensor::from_vec(&[], vec![2_i64]).unwrap().named("label");
+        let told = |outputs: Vec<Tensor>, section: Value| {
+            text(&answered(&section, outputs, &[]).unwrap()).to_owned()
+        };
+        assert_eq!(told(vec![of(&[2])], json!({})), r#"{"1":0.25,"2":0.75}"#);
+        let both = r#"{"label":2,"p":{"1":0.25,"2":0.75}}"#;
+        assert_eq!(told(vec![label, of(&[2])], json!({})), both);
+        assert_eq!(told(vec![of(&[1, 2])], json!({})), "[[0.25,0.75]]");
+        let named = json!({ "labels": ["no", "yes"] });
+        assert_eq!(told(vec![of(&[2])], named), r#"{"no":0.25,"yes":0.75}"#);
+    }
+
+    #[test]
     fn clients_are_told_what_goes_in() {
         let section = json!({ "inputs": [{ "name": "x", "shape": [-1, 4] }], "outputs": ["y"] });
         let told = Value::Object(handler(&section).unwrap().describe());
@@ -507,6 +544,7 @@ mod tests {
         for (section, named) in [
             (json!({ "inputs": [] }), "inputs is empty"),
             (json!({ "inputs": [{ "dtype": "float" }] }), "no dtype \"float\"; known: bool"),
+            (json!({ "inputs": [{ "dtype": "str" }] }), "bytes, string"),
             (json!({ "inputs": [{ "shape": [-2] }] }), "a side of -2"),
             (json!({ "inputs": [{ "name": "a" }, { "name": "a" }] }), "\"a\" stands twice"),
             (json!({ "inputs": [{ "nam": "a" }] }), "`nam`"),

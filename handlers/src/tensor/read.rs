@@ -1,4 +1,4 @@
-//! From a request to the tensors of a network: JSON, NumPy's files, bytes, or a form with a part each.
+//! From a request to the tensors of a network: JSON, text, NumPy's files, bytes, or a form with a part each.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,18 +8,23 @@ use half::{bf16, f16};
 use mar_handler::{DType, Element, Error, Part, Request, Result, Tensor};
 use serde_json::value::RawValue;
 
-use super::declared::{Input, by_name};
+use super::declared::{Input, UNNAMED, by_name};
 use super::npy;
 use crate::input::{media_type, part, says_json};
-use crate::numbers::{Nested, Number};
+use crate::numbers::{Leaf, Nested};
 
 /// The headers that say what bytes are.
 pub(super) const DTYPE: &str = "X-Dtype";
 pub(super) const SHAPE: &str = "X-Shape";
 /// The member that holds inputs by name, or a list of them.
 const INPUTS: &str = "inputs";
-/// The members that hold the only input.
+/// The members that hold the only input, or the row.
 const MEMBERS: [&str; 2] = ["data", "body"];
+/// The member that holds rows where many may be sent.
+const INSTANCES: &str = "instances";
+/// What is said to who sends several rows as one request.
+const ONE_ROW: &str =
+    "a request is one row; send many as {\"instances\": [...]} to /v1/models/NAME:predict";
 
 /// One tensor an input, in the declared order.
 ///
@@ -27,15 +32,18 @@ const MEMBERS: [&str; 2] = ["data", "body"];
 /// [`ErrorCode::InvalidInput`](mar_handler::ErrorCode::InvalidInput) naming the input, and what is wrong
 /// with it.
 pub(super) fn inputs(request: &Request, declared: &[Input]) -> Result<Vec<Tensor>> {
+    // A body is not the part of an input because that has a name that every body has.
+    let is_form = !matches!(declared, [input] if MEMBERS.contains(&input.name.as_str()));
     let parts: Option<Vec<&Part>> =
         declared.iter().map(|input| request.part(&input.name)).collect();
-    if let Some(parts) = parts {
+    if let Some(parts) = parts.filter(|_| is_form) {
         let pairs = declared.iter().zip(parts);
         return pairs.map(|(input, part)| one(part, input, request)).collect();
     }
     let part = part(request)?;
     match (Form::of(part, declared, request)?, declared) {
         (Form::Json, _) => json(&part.data, declared),
+        (Form::Text, [input]) => of_text(&part.data, input).map(|tensor| vec![tensor]),
         (Form::Npy, [input]) => of_npy(&part.data, input).map(|tensor| vec![tensor]),
         (Form::Raw, [input]) => of_bytes(&part.data, input, request).map(|tensor| vec![tensor]),
         _ => Err(Error::invalid_input(format!(
@@ -49,6 +57,8 @@ pub(super) fn inputs(request: &Request, declared: &[Input]) -> Result<Vec<Tensor
 #[derive(Clone, Copy)]
 enum Form {
     Json,
+    /// A text as it is, for a network of texts.
+    Text,
     Npy,
     Raw,
 }
@@ -60,14 +70,17 @@ impl Form {
             || request.header(DTYPE).is_some()
             || declared.iter().all(|input| input.shape.is_some());
         let media_type = media_type(part).unwrap_or_default().to_ascii_lowercase();
-        let looks_like_json = matches!(
-            part.data.trim_ascii_start().first(),
-            Some(b'[' | b'{' | b'-' | b'0'..=b'9' | b't' | b'f')
-        );
+        let first = part.data.trim_ascii_start().first();
+        let looks_like_json =
+            matches!(first, Some(b'[' | b'{' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'));
         if says_json(part) {
             Ok(Self::Json)
         } else if npy::is_npy(&part.data) {
             Ok(Self::Npy)
+        } else if matches!(declared, [input] if input.is_texts()) {
+            let is_json =
+                matches!(first, Some(b'[' | b'{' | b'"')) && !media_type.starts_with("text/");
+            Ok(if is_json { Self::Json } else { Self::Text })
         } else if media_type == "application/octet-stream" && is_described {
             Ok(Self::Raw)
         } else if looks_like_json && request.header(SHAPE).is_none() {
@@ -89,6 +102,7 @@ fn one(part: &Part, input: &Input, request: &Request) -> Result<Tensor> {
             let text = std::str::from_utf8(&part.data).map_err(|reason| wrong(input, &reason))?;
             of_json(text, input)
         }
+        Form::Text => of_text(&part.data, input),
         Form::Npy => of_npy(&part.data, input),
         Form::Raw => of_bytes(&part.data, input, request),
     }
@@ -110,12 +124,20 @@ fn json(body: &[u8], declared: &[Input]) -> Result<Vec<Tensor>> {
         }
         return by_name_of(&serde_json::from_str(inputs).map_err(not_json)?, declared);
     }
-    let only = MEMBERS.iter().find_map(|member| members.get(*member));
-    match (only, declared) {
-        (Some(data), [input]) if !members.contains_key(input.name.as_str()) => {
-            of_json(data.get(), input).map(|tensor| vec![tensor])
+    let is_input = |name: &str| declared.iter().any(|input| input.name == name);
+    let held = |name: &&str| members.get(*name).filter(|_| !is_input(name)).map(|held| held.get());
+    match declared {
+        [input] if !members.contains_key(input.name.as_str()) => {
+            // Whatever the network calls its only input, this name does for it too.
+            match MEMBERS.iter().chain(&[UNNAMED]).find_map(held) {
+                Some(data) => of_json(data, input).map(|tensor| vec![tensor]),
+                None => by_name_of(&members, declared),
+            }
         }
-        _ => by_name_of(&members, declared),
+        _ => match MEMBERS.iter().find_map(held).filter(|row| row.starts_with('{')) {
+            Some(row) => by_name_of(&serde_json::from_str(row).map_err(not_json)?, declared),
+            None => by_name_of(&members, declared),
+        },
     }
 }
 
@@ -127,8 +149,9 @@ fn by_name_of(members: &Members<'_>, declared: &[Input]) -> Result<Vec<Tensor>> 
     let mut unknown: Vec<_> = members.keys().filter(|name| !is_known(name)).collect();
     unknown.sort();
     if let Some(name) = unknown.first() {
+        let many = if ***name == *INSTANCES { format!("; {ONE_ROW}") } else { String::new() };
         return Err(Error::invalid_input(format!(
-            "the model has no input {name:?}; it takes {}",
+            "the model has no input {name:?}; it takes {}{many}",
             names(declared)
         )));
     }
@@ -143,8 +166,11 @@ fn by_name_of(members: &Members<'_>, declared: &[Input]) -> Result<Vec<Tensor>> 
     declared.iter().map(tensor).collect()
 }
 
-/// The only input's numbers, or a list with those of each.
+/// The only input's values, or a list with those of each.
 fn in_order(text: &str, declared: &[Input]) -> Result<Vec<Tensor>> {
+    if text.strip_prefix('[').is_some_and(|first| first.trim_ascii_start().starts_with('{')) {
+        return Err(Error::invalid_input(format!("the body is a list of objects; {ONE_ROW}")));
+    }
     if let [input] = declared {
         return of_json(text, input).map(|tensor| vec![tensor]);
     }
@@ -181,12 +207,16 @@ fn of_json(text: &str, input: &Input) -> Result<Tensor> {
         DType::F64 => tensor::<f64>(text, input)?,
         DType::F16 => rounded(text, input, f16::from_f32)?,
         DType::BF16 => rounded(text, input, bf16::from_f32)?,
-        DType::Bytes => return Err(wrong(input, &"this handler takes no strings")),
+        DType::Bytes => {
+            let Nested { shape, values } = nested::<String>(text, input)?;
+            let data = Tensor::from_strings(&shape, values)?.bytes().clone();
+            (shape, data)
+        }
     };
     finished(input, (input.dtype, &shape), data)
 }
 
-fn tensor<T: Number>(text: &str, input: &Input) -> Result<(Vec<usize>, Bytes)> {
+fn tensor<T: Leaf + Element>(text: &str, input: &Input) -> Result<(Vec<usize>, Bytes)> {
     let Nested { shape, values } = nested::<T>(text, input)?;
     let data = Tensor::from_vec(&shape, values)?.bytes().clone();
     Ok((shape, data))
@@ -199,7 +229,7 @@ fn rounded<T: Element>(text: &str, input: &Input, to: fn(f32) -> T) -> Result<(V
     Ok((shape, data))
 }
 
-fn nested<T: Number>(text: &str, input: &Input) -> Result<Nested<T>> {
+fn nested<T: Leaf>(text: &str, input: &Input) -> Result<Nested<T>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let nested = Nested::deserialize(&mut deserializer)
         .and_then(|nested| deserializer.end().map(|()| nested));
@@ -211,7 +241,19 @@ fn nested<T: Number>(text: &str, input: &Input) -> Result<Nested<T>> {
     })
 }
 
+/// A text that stands alone.
+fn of_text(data: &Bytes, input: &Input) -> Result<Tensor> {
+    if let Err(reason) = std::str::from_utf8(data) {
+        return Err(wrong(input, &format!("the text is no UTF-8: {reason}")));
+    }
+    let data = Tensor::from_strings(&[], [data])?.bytes().clone();
+    finished(input, (DType::Bytes, &[]), data)
+}
+
 fn of_npy(file: &Bytes, input: &Input) -> Result<Tensor> {
+    if input.is_texts() {
+        return Err(wrong(input, &"texts are not taken from .npy files; send JSON"));
+    }
     let (dtype, shape, data) = npy::read(file).map_err(|reason| wrong(input, &reason))?;
     if dtype != input.dtype {
         let wanted = input.dtype.name();
@@ -277,8 +319,13 @@ fn flags(bytes: &[u8], input: &Input) -> Result<()> {
 }
 
 fn finished(input: &Input, (dtype, shape): (DType, &[usize]), data: Bytes) -> Result<Tensor> {
+    let shape = input.shape_for(shape);
     if let Some(reason) = input.refuses(shape) {
-        return Err(wrong(input, &reason));
+        let is_many = |shape: &[usize]| input.refuses(input.shape_for(shape)).is_none();
+        return Err(match shape {
+            [_, row @ ..] if is_many(row) => wrong(input, &format!("{reason}; {ONE_ROW}")),
+            _ => wrong(input, &reason),
+        });
     }
     Ok(Tensor::from_bytes(dtype, shape, data)?.named(input.name.as_str()))
 }

@@ -48,6 +48,11 @@ pub(super) fn response(
         }
         (Format::Json, [(_, output)]) => Response::json(&Json(output)),
         (Format::Json, outputs) => Response::json(&ByName(outputs)),
+        (Format::Npy | Format::Raw, [(name, output)]) if output.dtype() == DType::Bytes => {
+            Err(Error::invalid_input(format!(
+                "{name:?} is of texts, which this form does not hold; use format=json"
+            )))
+        }
         (Format::Npy, [(name, output)]) => {
             let file = npy::write(output).ok_or_else(|| {
                 let dtype = output.dtype().name();
@@ -120,23 +125,27 @@ struct Labelled<'a> {
 
 impl Serialize for Labelled<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let numbers = Numbers::of(self.output).map_err(serde::ser::Error::custom)?;
-        numbers.labelled(self.labels, serializer)
+        let values = Values::of(self.output).map_err(serde::ser::Error::custom)?;
+        values.labelled(self.labels, serializer)
     }
 }
 
-/// A tensor as nested lists, written as they are read.
+/// A tensor as nested lists, written as they are read; as an object where the network names the entries of the only
+/// list.
 struct Json<'a>(&'a Tensor);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let numbers = Numbers::of(self.0).map_err(serde::ser::Error::custom)?;
-        numbers.nested(self.0.shape(), serializer)
+        let values = Values::of(self.0).map_err(serde::ser::Error::custom)?;
+        match (self.0.labels(), self.0.shape()) {
+            (Some(labels), [_]) => values.by_label(labels, serializer),
+            (_, shape) => values.nested(shape, serializer),
+        }
     }
 }
 
 /// A tensor's elements as something that JSON has.
-enum Numbers<'a> {
+enum Values<'a> {
     Bool(Vec<bool>),
     U8(&'a [u8]),
     U16(&'a [u16]),
@@ -149,28 +158,30 @@ enum Numbers<'a> {
     /// Half precision too, every number of which single precision has.
     F32(Cow<'a, [f32]>),
     F64(&'a [f64]),
+    Texts(Vec<String>),
 }
 
 /// Runs `$body` with the elements under a name, whatever their type.
 macro_rules! with_values {
-    ($numbers:expr, $values:ident => $body:expr) => {
-        match $numbers {
-            Numbers::Bool($values) => $body,
-            Numbers::U8($values) => $body,
-            Numbers::U16($values) => $body,
-            Numbers::U32($values) => $body,
-            Numbers::U64($values) => $body,
-            Numbers::I8($values) => $body,
-            Numbers::I16($values) => $body,
-            Numbers::I32($values) => $body,
-            Numbers::I64($values) => $body,
-            Numbers::F32($values) => $body,
-            Numbers::F64($values) => $body,
+    ($all:expr, $values:ident => $body:expr) => {
+        match $all {
+            Values::Bool($values) => $body,
+            Values::U8($values) => $body,
+            Values::U16($values) => $body,
+            Values::U32($values) => $body,
+            Values::U64($values) => $body,
+            Values::I8($values) => $body,
+            Values::I16($values) => $body,
+            Values::I32($values) => $body,
+            Values::I64($values) => $body,
+            Values::F32($values) => $body,
+            Values::F64($values) => $body,
+            Values::Texts($values) => $body,
         }
     };
 }
 
-impl<'a> Numbers<'a> {
+impl<'a> Values<'a> {
     fn of(tensor: &'a Tensor) -> Result<Self> {
         Ok(match tensor.dtype() {
             DType::Bool => Self::Bool(tensor.bytes().iter().map(|byte| *byte != 0).collect()),
@@ -187,13 +198,21 @@ impl<'a> Numbers<'a> {
             DType::F32 => Self::F32(tensor.as_slice()?.into()),
             DType::F64 => Self::F64(tensor.as_slice()?),
             DType::Bytes => {
-                return Err(Error::prediction_failed("this handler answers with no strings"));
+                let texts = tensor.strings().map(|text| String::from_utf8(text.into()));
+                Self::Texts(texts.collect::<Result<_, _>>().map_err(|reason| {
+                    let reason = reason.utf8_error();
+                    Error::prediction_failed(format!("the model's text is no UTF-8: {reason}"))
+                })?)
             }
         })
     }
 
     fn nested<S: Serializer>(&self, shape: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
         with_values!(self, values => Lists { shape, values }.serialize(serializer))
+    }
+
+    fn by_label<S: Serializer>(&self, labels: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        with_values!(self, values => serializer.collect_map(labels.iter().zip(values.iter())))
     }
 
     fn labelled<S: Serializer>(&self, labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {

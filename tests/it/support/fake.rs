@@ -121,8 +121,8 @@ impl Runtime for FakeRuntime {
         Some("fake")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        match options.get("unheard_of") {
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        match spec.options.get("unheard_of") {
             Some(_) => Err(Error::invalid_model("option \"unheard_of\" is not known to fake")),
             None => Ok(()),
         }
@@ -231,8 +231,7 @@ impl Model for FakeModel {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        let told = json!({"execution_providers": ["fake"], "options": self.options});
-        told.as_object().unwrap().clone()
+        self.options.clone()
     }
 }
 
@@ -240,6 +239,7 @@ impl Model for FakeModel {
 /// `x-describe` asks for a description of the request, whatever its body is.
 struct Echo {
     prefix: String,
+    labels: Vec<String>,
 }
 
 impl Echo {
@@ -258,14 +258,20 @@ impl Handler for Echo {
         struct Settings {
             #[serde(default)]
             prefix: String,
+            #[serde(default)]
+            labels: Vec<String>,
         }
-        let prefix = context.settings::<Settings>()?.prefix;
+        let Settings { prefix, labels } = context.settings()?;
         assert_ne!(prefix, "panic in initialize", "a label of lead");
-        Ok(Self { prefix })
+        Ok(Self { prefix, labels })
     }
 
     fn describe(&self) -> Map<String, Value> {
-        Map::from_iter([("prefix".to_owned(), Value::from(self.prefix.as_str()))])
+        let mut told = Map::from_iter([("prefix".to_owned(), self.prefix.as_str().into())]);
+        if !self.labels.is_empty() {
+            told.insert("labels".to_owned(), json!(self.labels));
+        }
+        told
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {

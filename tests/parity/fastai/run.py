@@ -93,12 +93,12 @@ def prepared(name: str, folder: Path) -> str | None:
     return None
 
 
-def exported(folder: Path, archive: Path) -> str | None:
-    """Makes the archive with the exporter that people use; returns what went wrong."""
+def exported(folder: Path, archive: Path, form: str = "torchscript") -> str | None:
+    """Makes the archive with the exporter that people use, of a network in this form; returns what went wrong."""
     samples = [part for sample in sorted((folder / "samples").iterdir()) for part in ("--sample", sample)]
     ran = run([
         sys.executable, EXPORTER, folder / "export.pkl", "--code", HERE / "learners.py", *samples, "--out", archive,
-        "--mar", program("mar"), "--force",
+        "--mar", program("mar"), "--format", form, "--force",
     ])
     (folder / "export.log").write_text(ran.stdout)
     return None if ran.returncode == 0 else f"export: {tail(ran.stdout)}"
@@ -153,6 +153,7 @@ def markdown(rows: list[Row]) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="parity", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these learners alone")
+    parser.add_argument("--format", choices=["torchscript", "onnx", "both"], default="torchscript", help="of the networks' files")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there and leave it; what is there is not made again")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, for the guide")
     parser.add_argument("--fixtures", action="store_true", help="make the small archives and tables that tests read, and no more")
@@ -174,7 +175,7 @@ def all_learners(args: argparse.Namespace, work: Path) -> int:
         step(f"{number}/{len(rows)} {row.name}: train, export, check")
         archive = store / f"{row.name}.mar"
         archive.unlink(missing_ok=True)
-        problem = prepared(row.name, work / row.name) or exported(work / row.name, archive)
+        problem = prepared(row.name, work / row.name) or exported(work / row.name, archive, args.format)
         if problem:
             row.missed.append(problem)
             continue

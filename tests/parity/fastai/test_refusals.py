@@ -5,6 +5,7 @@
 Learners are untrained and tiny, on pictures that are drawn here. Neither a server nor `mar` is needed.
 """
 
+import argparse
 import contextlib
 import importlib.util
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import onnx
 import pandas as pd
 import torch
 from fastai.collab import CollabDataLoaders, collab_learner
@@ -375,6 +377,38 @@ class Carries(unittest.TestCase):
         self.assertFalse(free)
         with self.assertRaises((Refusal, Failure)):
             self.exported(learner(model=whole, item=None, batch_size=1))
+
+
+class Onnx(unittest.TestCase):
+    """The same networks as ONNX, and what is said of those that have no form there."""
+
+    def exported(self, learn):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "export.pkl"
+            learn.export(path)
+            read = export_fastai.read_learner(export_fastai.open_learner(path, []), None)
+            return export_fastai.in_onnx(argparse.Namespace(learner=path, code=[]), read, True)
+
+    def test_a_classifier_has_a_free_batch_and_free_sides(self):
+        pooled = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        for net, sides in ((pooled, True), (nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), False)):
+            made = self.exported(learner(model=net))
+            [given] = onnx.load_from_string(made.content).graph.input
+            free = [bool(side.dim_param) for side in given.type.tensor_type.shape.dim]
+            self.assertEqual(free, [True, False, sides, sides])
+            self.assertIn("batches of 1 to 8", made.proved)
+
+    def test_what_onnx_has_no_word_for_is_named_with_the_remedy(self):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 2))
+        with self.assertRaisesRegex(Refusal, "to ONNX: Unsupported: .*adaptive_avg_pool2d, output size that are not factor of input size; use --format"):
+            self.exported(learner(model=net))
+
+    def test_a_package_that_is_missing_is_named_before_the_work(self):
+        there = importlib.util.find_spec
+        with mock.patch("importlib.util.find_spec", lambda name: None if name == "onnx" else there(name)):
+            with self.assertRaisesRegex(Failure, "^--format onnx needs onnx: pip install onnx$"):
+                export_fastai.check_onnx_packages()
+        export_fastai.check_onnx_packages()
 
 
 class Squared(TabularProc):

@@ -7,7 +7,7 @@ use mar_handler::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Opener, cache, machine};
+use super::{Opener, cache, labels, machine, understood};
 use crate::config::{EngineConfig, Overrides};
 use crate::crew::MOST_WORKERS;
 use crate::engine::LoadRequest;
@@ -32,12 +32,12 @@ impl Opener {
         network.check()?;
         let file = network.file.clone();
         let runtime = self.runtime(&file.to_string_lossy())?;
-        runtime.check_options(&network.parameters)?;
         let machine = machine(config, runtime.as_ref());
         let mut plan = network.plan(version, request, config, machine)?;
         if let Some((min, max)) = request.workers {
             (plan.min_workers, plan.max_workers) = (min, max);
         }
+        understood(runtime.as_ref(), (&network.parameters, false), &plan.devices)?;
         let interface = Interface::of_network(network, runtime.signature(&file)?)?;
         for warmup in &network.warmup {
             let fits = interface.rows(&warmup.inputs);
@@ -47,6 +47,7 @@ impl Opener {
         }
         let handler = self.handler_of(version, request, (network, &interface));
         Ok(Loaded {
+            labels: labels(handler.as_ref()),
             handler,
             cache: cache(runtime.as_ref(), config),
             runtime,

@@ -22,6 +22,10 @@ impl At {
         self.len
     }
 
+    pub(crate) fn file(self) -> Arc<File> {
+        self.file
+    }
+
     /// The first bytes, by which the format is told.
     pub(crate) fn start(&self) -> Result<Vec<u8>> {
         let mut start = Vec::new();

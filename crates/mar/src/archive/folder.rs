@@ -89,6 +89,16 @@ fn stays_inside(root: &Path, link: &Path) -> bool {
     link.canonicalize().is_ok_and(|target| target.starts_with(root))
 }
 
+/// Opens one of the files.
+pub(super) fn open(root: &Path, archive: &Archive, entry: &Entry) -> Result<File, Error> {
+    let place = root.join(&entry.name);
+    // Asked again: a link may have been put there since the folder was looked through.
+    if !stays_inside(root, &place) {
+        return Err(Error::refused(&archive.path, &entry.name, Refusal::Link));
+    }
+    File::open(&place).map_err(|error| Error::io("open", &place, error))
+}
+
 pub(super) fn visit(
     root: &Path,
     archive: &Archive,
@@ -97,15 +107,8 @@ pub(super) fn visit(
 ) -> Result<(), Error> {
     let mut meter = Meter::new(&archive.limits, None);
     for entry in archive.entries.iter().filter(|entry| wanted(&entry.name)) {
-        let place = root.join(&entry.name);
-        // Asked again: a link may have been put there since the folder was looked through.
-        let done = if stays_inside(root, &place) {
-            File::open(&place)
-                .map_err(|error| Error::io("open", &place, error))
-                .and_then(|mut file| pump(&archive.path, entry, &mut file, &mut meter, sink))
-        } else {
-            Err(Error::refused(&archive.path, &entry.name, Refusal::Link))
-        };
+        let done = open(root, archive, entry)
+            .and_then(|mut file| pump(&archive.path, entry, &mut file, &mut meter, sink));
         if let Err(error) = done {
             sink.failed(error)?;
         }

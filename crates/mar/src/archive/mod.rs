@@ -1,6 +1,7 @@
 //! Opening, listing and unpacking archives of all three forms.
 
 mod at;
+mod content;
 mod digest;
 mod extract;
 mod folder;
@@ -23,6 +24,7 @@ use crate::limits::Limits;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::{Error, name::Names};
 
+pub use crate::archive::content::Content;
 pub use crate::archive::digest::Digest;
 
 /// The most bytes of a manifest that are read.

@@ -5,8 +5,10 @@
 //! format is PKWARE's APPNOTE 6.3: 4.3.7 local headers, 4.3.12 the central directory, 4.4 their fields.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use zip::{CompressionMethod, ZipArchive};
 
@@ -121,6 +123,11 @@ fn look(path: &Path, archive: &mut ZipArchive<At>, index: usize, scan: &mut Scan
 }
 
 impl Opened {
+    /// The archive itself.
+    pub(crate) fn file(&self) -> Arc<File> {
+        self.archive.clone().into_inner().file()
+    }
+
     /// Bytes of the whole archive.
     pub(crate) fn len(&self) -> u64 {
         self.len

@@ -70,7 +70,22 @@ pub(super) fn collect(options: &PackOptions) -> Result<Plan, Error> {
             plan.warnings.push(format!("{}; no server will read it", error.one_line()));
         }
     }
+    for (name, path) in &options.companions {
+        if !plan.files.contains_key(name) {
+            plan.add(name.clone(), path.clone())?;
+        }
+    }
     Ok(plan)
+}
+
+impl Planned {
+    /// Where it lies on the disk.
+    pub(super) fn path(self) -> Option<PathBuf> {
+        match self.content {
+            Content::File(path) => Some(path),
+            Content::Bytes(_) => None,
+        }
+    }
 }
 
 impl Plan {
@@ -83,7 +98,7 @@ impl Plan {
         Ok(name)
     }
 
-    fn add(&mut self, name: String, path: PathBuf) -> Result<(), Error> {
+    pub(super) fn add(&mut self, name: String, path: PathBuf) -> Result<(), Error> {
         let size = fs::metadata(&path).map_err(|error| Error::io("read", &path, error))?.len();
         let same = |a: &Path| a.canonicalize().ok() == path.canonicalize().ok();
         // A file given twice, as weights and as an extra file, is still the weights.

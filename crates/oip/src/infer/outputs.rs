@@ -65,7 +65,7 @@ impl Wanted {
     }
 
     /// The outputs that are wanted, in the order in which they are. `labels` tells the classes of an output by
-    /// its name.
+    /// its name, else the output itself does.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidInput`] naming an output that there is not.
@@ -80,7 +80,10 @@ impl Wanted {
         let names: Vec<&str> = outputs.iter().map(|it| it.name().unwrap_or_default()).collect();
         let chosen = self.outputs.iter().map(|wanted| {
             let place = place(&names, &wanted.name)?;
-            Ok((outputs[place].clone(), wanted.classes.and_then(|_| labels(names[place]))))
+            let output = outputs[place].clone();
+            let labels = || labels(names[place]).or_else(|| output.labels().cloned());
+            let labels = wanted.classes.and_then(|_| labels());
+            Ok((output, labels))
         });
         chosen.collect()
     }

@@ -366,7 +366,7 @@ mod tests {
         let shape = Some(sides.to_vec());
         let spec = TensorSpec { dtype: Some(dtype), shape, ..TensorSpec::named("only") };
         let signature = Signature { inputs: Some(vec![spec]), outputs: None };
-        Interface { signature, batched, max_rows: None }
+        Interface { signature, batched, ..Interface::default() }
     }
 
     #[test]

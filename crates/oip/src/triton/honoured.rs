@@ -143,15 +143,7 @@ pub(super) fn check(config: &ModelConfig, source: &Source) -> Result<Vec<String>
     for group in &config.instance_group {
         told.extend(instance_group(group, source)?);
     }
-    told.extend(
-        config
-            .optimization
-            .iter()
-            .map(|it| optimization(it, source))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .flatten(),
-    );
+    told.extend(config.optimization.iter().flat_map(optimization));
     if config.response_cache.is_some_and(|cache| cache.enable) {
         told.push("response_cache");
     }
@@ -194,17 +186,24 @@ fn instance_group(group: &ModelInstanceGroup, source: &Source) -> Result<Vec<&'s
     Ok(told.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect())
 }
 
-fn optimization(policy: &ModelOptimizationPolicy, source: &Source) -> Result<Vec<&'static str>> {
+/// What only ONNX Runtime does, of a model of another runtime.
+pub(super) fn graph(config: &ModelConfig, source: &Source) -> Result<Option<String>> {
+    let Some(policy) = &config.optimization else { return Ok(None) };
     let accelerators = policy.execution_accelerators.as_ref().is_some_and(|accelerators| {
         !accelerators.gpu_execution_accelerator.is_empty()
             || !accelerators.cpu_execution_accelerator.is_empty()
     });
     if accelerators {
-        let why = "is not served: no accelerator is loaded for a model; take it out";
+        let why =
+            "is not served but for ONNX files: no accelerator is loaded for a model; take it out";
         return Err(source.refuse("execution_accelerators", why));
     }
+    let told = || format!("{}graph has no effect here", source.place("graph"));
+    Ok(policy.graph.is_some().then(told))
+}
+
+fn optimization(policy: &ModelOptimizationPolicy) -> Vec<&'static str> {
     let told = [
-        (policy.graph.is_some(), "graph"),
         (policy.priority != 0, "priority"),
         (policy.cuda.is_some(), "cuda"),
         (policy.input_pinned_memory.is_some(), "input_pinned_memory"),
@@ -212,5 +211,5 @@ fn optimization(policy: &ModelOptimizationPolicy, source: &Source) -> Result<Vec
         (policy.gather_kernel_buffer_threshold != 0, "gather_kernel_buffer_threshold"),
         (policy.eager_batching, "eager_batching"),
     ];
-    Ok(told.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect())
+    told.into_iter().filter_map(|(is_set, key)| is_set.then_some(key)).collect()
 }

@@ -6,6 +6,7 @@ mod complete;
 mod honoured;
 mod layout;
 mod model;
+mod optimization;
 mod repository;
 mod reshape;
 mod text;

@@ -16,7 +16,7 @@ use mar_proto::inference::{ModelConfig, ModelDynamicBatching, ModelQueuePolicy};
 use super::honoured::Format;
 use super::text::Source;
 use super::types::{Declared, Which, ordered, spec};
-use super::{complete, honoured, layout, warmup};
+use super::{complete, honoured, layout, optimization, warmup};
 
 /// A model as it lies in a repository.
 #[derive(Debug)]
@@ -75,12 +75,18 @@ impl Model {
             complete::by_default(&mut config, file.cuda_devices, format, &source)?;
         }
         let rest = Rest::read(&config, folder, &source)?;
+        let (options, told) = if format == Some(Format::Onnx) {
+            optimization::options(&config, rest.on_gpu(), &source)?
+        } else {
+            let told = honoured::graph(&config, &source)?;
+            (optimization::parameters(&config), told.into_iter().collect())
+        };
+        warnings.extend(told);
         let versions = looked.into_iter().map(|(number, looked)| {
             let number = number.to_string();
             let network = looked.and_then(|(file, looked)| {
                 let (signature, reshaped) = interface(&config, &looked, format, &source)?;
                 let Rest { scheduling, instances, labels } = rest.clone();
-                let parameters = config.parameters.iter();
                 let mut network = Network {
                     version: number.clone(),
                     file,
@@ -91,9 +97,7 @@ impl Model {
                     scheduling,
                     instances,
                     warmup: Vec::new(),
-                    parameters: parameters
-                        .map(|(key, value)| (key.clone(), value.string_value.clone().into()))
-                        .collect(),
+                    parameters: options.clone(),
                 };
                 network.warmup = warmup::requests(&config, &network, folder, &source)?;
                 Ok(network)
@@ -190,6 +194,12 @@ struct Rest {
 }
 
 impl Rest {
+    /// Whether any instance is on a GPU. Where none is asked for, there is one on each.
+    fn on_gpu(&self) -> bool {
+        let devices = self.instances.iter().flat_map(|of| &of.devices);
+        devices.into_iter().any(|device| *device != Device::Cpu)
+    }
+
     fn read(config: &ModelConfig, folder: &Path, source: &Source) -> Result<Self> {
         let mut labels = BTreeMap::new();
         for output in config.output.iter().filter(|output| !output.label_filename.is_empty()) {

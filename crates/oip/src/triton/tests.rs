@@ -137,7 +137,7 @@ fn what_is_not_honoured_is_refused_by_file_line_and_key() {
         ("instance_group [ { count: 1001 } ]", "count of an instance_group is above 1000"),
         (
             "optimization { execution_accelerators { gpu_execution_accelerator: [ { name: \"tensorrt\" } ] } }",
-            "execution_accelerators is not served",
+            "execution_accelerators is not served but for ONNX files",
         ),
         ("version_policy { latest { } }", "latest has no num_versions"),
         ("version_policy { specific { versions: [ 7 ] } }", "specific names no version"),
@@ -209,6 +209,26 @@ fn what_makes_no_difference_is_told() {
     }
     assert_eq!(model.warnings.len(), 6, "{told}");
     assert_eq!(Repository::new(BOTH).read(&NetworkFile::default()).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn what_an_onnx_file_is_to_run_with_reaches_its_runtime() {
+    let text = "optimization { graph { level: -1 } priority: PRIORITY_MAX\n\
+                execution_accelerators { cpu_execution_accelerator: [ { name: \"openvino\" } ] } }\n\
+                parameters { key: \"intra_op_thread_count\" value: { string_value: \"3\" } }\n";
+    let of_file = file(&[spec("x", DType::F32, &[-1, 4])], &[spec("y", DType::F32, &[-1, 2])]);
+    let repository = Repository::empty().file("1/model.onnx", "").file("config.pbtxt", text);
+    let model = repository.read(&of_file).unwrap();
+    let asked = serde_json::json!({
+        "intra_op_thread_count": "3",
+        "graph_optimization_level": "-1",
+        "providers": [{ "openvino": { "device_type": "CPU" } }, "cpu"],
+    });
+    let network = model.versions[0].1.as_ref().unwrap();
+    assert_eq!(serde_json::Value::from(network.parameters.clone()), asked);
+    let [told] = &model.warnings[..] else { panic!("{:?}", model.warnings) };
+    assert!(told.ends_with("priority has no effect here"), "{told}");
+    assert!(model.config.optimization.is_some(), "and clients are shown what was written");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use mar_handler::{Error, ErrorCode};
 
+use super::explain;
 use crate::failure::code;
 
 /// A failure while a batch runs.
@@ -19,6 +20,9 @@ pub(super) fn not_onnx(file: &Path, error: ort::Error) -> Error {
     let folder = file.parent().map(|folder| format!("{}/", folder.display())).unwrap_or_default();
     let cause = first_cause(error.message()).replace(&folder, "");
     let cause = cause.strip_prefix(&format!("Load model from {name} failed:")).unwrap_or(&cause);
+    // A file that cannot be right is told in words that say what to do.
+    let cause =
+        explain::cause(file).map_or_else(|| cause.to_owned(), |own| format!("{own} ({cause})"));
     let code = match code(error.message()) {
         ErrorCode::PredictionFailed => ErrorCode::InvalidModel,
         code => code,

@@ -3,29 +3,38 @@
 //! The library is opened when the server starts, from where `scripts/setup` put it or `ORT_DYLIB_PATH` says.
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
+mod binding;
 mod cache;
 mod cuda;
 mod digest;
 mod epilogue;
 mod error;
+mod explain;
+mod following;
+mod items;
+mod kept;
 mod level;
 mod library;
 mod maps;
 mod model;
 mod offered;
 mod opening;
+mod optimised;
 mod options;
 mod ports;
 mod providers;
 mod report;
 mod session;
+mod steps;
 mod values;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use serde_json::{Map, Value};
+use mar_handler::{
+    Error, ErrorCode, LoadSpec, Model, Optimised, Result, Runtime, Signature, Variant,
+};
+use serde_json::Map;
 
 use library::Library;
 
@@ -42,6 +51,14 @@ impl Onnx {
         }
         Self(library)
     }
+
+    /// The library, which a file needs.
+    fn library(&self, file: &Path) -> Result<&Library> {
+        self.0.as_ref().map_err(|reason| {
+            let file = file.file_name().unwrap_or_default().to_string_lossy();
+            Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
+        })
+    }
 }
 
 impl Runtime for Onnx {
@@ -57,8 +74,10 @@ impl Runtime for Onnx {
         Some("onnx")
     }
 
-    fn check_options(&self, options: &Map<String, Value>) -> Result<()> {
-        options::Options::new(options, 1).map(drop)
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::new(&spec.options, spec.intra_op_threads)?;
+        // What the library offers is asked of it; where it is not here, nothing loads anyway.
+        if self.0.is_ok() { providers::Providers::read(spec).map(drop) } else { Ok(()) }
     }
 
     fn keeps_files(&self) -> bool {
@@ -84,11 +103,15 @@ impl Runtime for Onnx {
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        let library = self.0.as_ref().map_err(|reason| {
-            let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
-            Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
-        })?;
+        let library = self.library(&spec.file)?;
+        explain::check_weights(&spec.file)?;
         Ok(Arc::new(model::OnnxModel::load(library, spec)?))
+    }
+
+    fn optimise(&self, spec: &LoadSpec, folder: &Path) -> Result<Optimised> {
+        let library = self.library(&spec.file)?;
+        explain::check_weights(&spec.file)?;
+        optimised::write(library, spec, folder)
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

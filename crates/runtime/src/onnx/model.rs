@@ -5,48 +5,52 @@ use std::path::Path;
 use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use serde_json::{Map, Value};
 
+use super::binding::Places;
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
+use super::following::Following;
+use super::items::Items;
 use super::library::Library;
-use super::opening::{self, Opened};
-use super::options::Options;
 use super::ports::Port;
-use super::report::Report;
-use super::session::Network;
+use super::steps::Steps;
 use super::values::{self, Input};
 
 #[derive(Debug)]
 pub(super) struct OnnxModel {
-    network: Network,
-    options: Options,
+    session: Following,
     inputs: Vec<Port>,
     outputs: Vec<String>,
+    items: Items,
+    steps: Steps,
     device: Device,
     version: String,
-    report: Report,
 }
 
 impl OnnxModel {
     /// Opens an ONNX file, with the weights in files beside it, where it has such.
     pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
         let name = file_name(&spec.file);
-        let Opened { session, options, report } = opening::open(library, spec)?;
-        report.log(&name, &library.version);
-        let network = Network::new(session).map_err(|error| not_onnx(&spec.file, error))?;
-        let inputs = Port::all(network.session().inputs()).map_err(|cause| {
+        let session = Following::open(library, spec)?;
+        let opened = session.current();
+        opened.report.log(&name);
+        let network = opened.network.session();
+        let inputs = Port::all(network.inputs()).map_err(|cause| {
             Error::invalid_model(format!(
                 "{name} cannot be served: {cause}, which no client can send"
             ))
         })?;
-        let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
+        let items = Items::of(network);
+        let places = Places::of(spec.device).map_err(|error| not_onnx(&spec.file, error))?;
+        let steps = Steps::new(library, spec, places);
+        let outputs = network.outputs().iter().map(|port| port.name().to_owned());
         Ok(Self {
             outputs: outputs.collect(),
             inputs,
-            network,
-            options,
+            session,
+            items,
+            steps,
             device: spec.device,
             version: library.version.clone(),
-            report,
         })
     }
 
@@ -64,20 +68,69 @@ impl OnnxModel {
     }
 }
 
+impl OnnxModel {
+    fn item(&self, item: Tensor) -> Result<Vec<Tensor>> {
+        let Some(batch) = self.items.batch(item.shape()) else {
+            return self.forward(vec![item], Epilogue::None);
+        };
+        let answers = self.forward(vec![item.reshape(&batch)?], Epilogue::None)?;
+        self.items.without_batch(answers)
+    }
+
+    /// The first outputs, where the host can read them, under their names.
+    fn answers(
+        &self,
+        inputs: &[Tensor],
+        views: &[Input<'_>],
+        wanted: usize,
+    ) -> Result<Vec<Tensor>> {
+        let network = &self.session.current().network;
+        let answers = match self.steps.places() {
+            Some(places) => network.run_bound(views, wanted, &places.host),
+            None => network.run(views, wanted),
+        };
+        let named = answers.map_err(prediction)?.into_iter().zip(&self.outputs);
+        let own = |(value, name): (_, &String)| {
+            Ok(values::own(value, name, network.memory(), inputs)?.named(name.as_str()))
+        };
+        named.map(own).collect()
+    }
+
+    /// The epilogue of the first output where that lies, if it is better done there.
+    fn in_place(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
+        // Kept to the end: scores lie in the memory of the session that made them.
+        let opened = self.session.current();
+        let first = opened.network.session().outputs().first();
+        if !first.is_some_and(|first| self.steps.take(epilogue, first.dtype())) {
+            return Ok(None);
+        }
+        let scores = match self.steps.places() {
+            Some(places) => opened.network.run_bound(views, 1, &places.device),
+            None => opened.network.run(views, 1),
+        };
+        let scores = scores.map_err(prediction)?.pop();
+        scores.map(|scores| self.steps.apply(&scores, epilogue)).transpose()
+    }
+}
+
 impl Model for OnnxModel {
     fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
         self.check(&inputs)?;
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        let answers = self.network.run(&views).map_err(prediction)?;
-        drop(views);
-        // An epilogue is about the first output, so that the others need not be tensors.
-        let wanted = if epilogue == Epilogue::None { answers.len() } else { 1 };
-        let named = answers.into_iter().zip(&self.outputs).take(wanted);
-        let own =
-            |(value, name): (_, &String)| values::own(value, name, self.network.memory(), &inputs);
-        apply(named.map(own).collect::<Result<_>>()?, epilogue)
+        if let Some(done) = self.in_place(&views, epilogue)? {
+            return Ok(done);
+        }
+        // An epilogue is about the first output: the others are not made, and need not be tensors.
+        let wanted = if epilogue == Epilogue::None { self.outputs.len() } else { 1 };
+        apply(self.answers(&inputs, &views, wanted)?, epilogue)
+    }
+
+    /// ONNX has no list of tensors of any sizes that a client could send: a network is run once for each item. One
+    /// that takes a batch is given a batch of one, and its answer is without it.
+    fn forward_list(&self, items: Vec<Tensor>) -> Result<Vec<Vec<Tensor>>> {
+        items.into_iter().map(|item| self.item(item)).collect()
     }
 
     fn device(&self) -> Device {
@@ -89,11 +142,14 @@ impl Model for OnnxModel {
         true
     }
 
+    fn use_threads(&self, threads: usize) {
+        self.session.use_threads(threads);
+    }
+
     fn describe(&self) -> Map<String, Value> {
-        let mut all = self.options.describe();
-        all.insert("runtime".into(), "ONNX Runtime".into());
+        let mut all = Map::new();
         all.insert("version".into(), self.version.clone().into());
-        self.report.describe(&mut all);
+        all.extend(self.session.current().describe());
         all
     }
 }
@@ -101,3 +157,6 @@ impl Model for OnnxModel {
 fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,12 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use mar_handler::Result;
+use ort::memory::MemoryInfo;
 use ort::session::{Session, SharedSessionInner};
 use ort::value::{DynValue, Outlet};
 use ort::{AsPointer, Error};
 
+use super::binding;
 use super::values::Input;
 
 /// A session, and the names by which it knows its inputs and outputs.
@@ -37,18 +39,19 @@ impl Network {
         self.session.inner()
     }
 
-    /// What the network answers to as many inputs as it has, all outputs in its own order.
+    /// What the network answers to as many inputs as it has: its first outputs, as many as are wanted. What only
+    /// others need is not calculated.
     ///
     /// ort runs a session for one caller at a time, because some execution providers keep a state between the
-    /// calls. The processor's, the only one that is used here, does not, and ONNX Runtime promises of `Run` that
-    /// several threads may be in it: so weights are in memory once, however many workers there are.
-    pub(super) fn run(&self, inputs: &[Input<'_>]) -> Result<Vec<DynValue>, Error> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::new(format!("{} inputs for {}", inputs.len(), self.inputs.len())));
-        }
+    /// calls. Those that can be asked for here do not, with the settings that can be made here, and ONNX Runtime
+    /// promises of `Run` that several threads may be in it: so weights are in memory once, however many workers
+    /// there are. <https://github.com/microsoft/onnxruntime/blob/main/docs/NotesOnThreading.md>
+    pub(super) fn run(&self, inputs: &[Input<'_>], wanted: usize) -> Result<Vec<DynValue>, Error> {
+        self.check(inputs)?;
         let pointers =
             |names: &[CString]| names.iter().map(|name| name.as_ptr()).collect::<Vec<_>>();
-        let (input_names, output_names) = (pointers(&self.inputs), pointers(&self.outputs));
+        let input_names = pointers(&self.inputs);
+        let output_names = pointers(self.first(wanted));
         let values: Vec<_> = inputs.iter().map(Input::as_ptr).collect();
         let mut answers = vec![ptr::null_mut(); output_names.len()];
         #[expect(unsafe_code, reason = "ort offers `Run` to one caller at a time")]
@@ -79,5 +82,28 @@ impl Network {
             .into_iter()
             .collect::<Option<_>>()
             .ok_or_else(|| Error::new("an output is missing from the answer"))
+    }
+
+    /// The same, the outputs left in a place; see [`binding::run`].
+    pub(super) fn run_bound(
+        &self,
+        inputs: &[Input<'_>],
+        wanted: usize,
+        place: &MemoryInfo<'_>,
+    ) -> Result<Vec<DynValue>, Error> {
+        self.check(inputs)?;
+        let named = self.inputs.iter().map(|name| &**name).zip(inputs).collect::<Vec<_>>();
+        binding::run(&self.session, &named, self.first(wanted), place)
+    }
+
+    fn check(&self, inputs: &[Input<'_>]) -> Result<(), Error> {
+        if inputs.len() == self.inputs.len() {
+            return Ok(());
+        }
+        Err(Error::new(format!("{} inputs for {}", inputs.len(), self.inputs.len())))
+    }
+
+    fn first(&self, wanted: usize) -> &[CString] {
+        &self.outputs[..wanted.min(self.outputs.len())]
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Input<'a> {
     Borrowed(DynValueRefMut<'a>),
     /// Texts, copied: ONNX Runtime wants each in a string of its own.
     Owned(DynTensor),
+    /// What another network gave, where it lies.
+    Given(&'a DynValue),
 }
 
 impl<'a> Input<'a> {
@@ -59,6 +61,7 @@ impl<'a> Input<'a> {
         match self {
             Self::Borrowed(value) => value.ptr(),
             Self::Owned(value) => value.ptr(),
+            Self::Given(value) => value.ptr(),
         }
     }
 }
@@ -102,7 +105,8 @@ fn texts(tensor: &Tensor, name: &str) -> Result<DynTensor> {
     Ok(made)
 }
 
-/// An output as a host tensor, under its name. Numbers stay where they are, unless that is within an input.
+/// An output that the host can read as a tensor; `name` is for errors. Numbers stay where they are, unless that is
+/// within an input.
 pub(super) fn own(
     value: DynValue,
     name: &str,
@@ -123,14 +127,18 @@ pub(super) fn own(
     let shape: Vec<usize> = value.shape().iter().map(side).collect();
     let Some(len) = dtype.bytes_of(&shape) else {
         let (_, texts) = value.try_extract_strings().map_err(prediction)?;
-        return Ok(Tensor::from_strings(&shape, texts)?.named(name));
+        return Tensor::from_strings(&shape, texts);
     };
+    if !value.memory_info().is_cpu_accessible() {
+        let words = format!("output \"{name}\" is left on the device");
+        return Err(Error::new(ErrorCode::Internal, words));
+    }
     let owned = HostMemory { value, len, _memory: memory };
     let start = owned.as_ref().as_ptr();
     let shared = inputs.iter().any(|input| input.bytes().as_ptr_range().contains(&start));
     let bytes =
         if shared { Bytes::copy_from_slice(owned.as_ref()) } else { Bytes::from_owner(owned) };
-    Ok(Tensor::from_bytes(dtype, &shape, bytes)?.named(name))
+    Tensor::from_bytes(dtype, &shape, bytes)
 }
 
 fn unsupported(name: &str, kind: &str) -> Error {
@@ -177,7 +185,7 @@ impl AsRef<[u8]> for HostMemory {
             return &[];
         }
         #[expect(unsafe_code, reason = "ONNX Runtime hands out memory as a pointer")]
-        // SAFETY: the processor's tensors are contiguous and on the host; this one holds `len` bytes, nobody writes to
+        // SAFETY: tensors are contiguous, and this one is where the host can read it (`own` looked); it holds `len` bytes, nobody writes to
         // it after the run that made it, and it lives as long as `self`.
         unsafe {
             std::slice::from_raw_parts(self.value.data_ptr().cast(), self.len)

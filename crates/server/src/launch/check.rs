@@ -95,6 +95,7 @@ pub(super) fn run(
                 });
             } else {
                 say(&table(&checked));
+                say(&ran_on(&checked));
                 say(&verdict(&checked, first.as_ref()));
             }
             ExitCode::from(if first.is_some() { DIFFERS } else { 0 })
@@ -133,8 +134,12 @@ fn table(checked: &Checked) -> String {
     table.to_string()
 }
 
+fn ran_on(checked: &Checked) -> String {
+    one_line(format_args!("run by {} on {}", checked.execution, checked.device))
+}
+
 fn verdict(checked: &Checked, first: Option<&FirstDifference>) -> String {
-    let Checked { model, version, device, samples } = checked;
+    let Checked { model, version, device, samples, .. } = checked;
     let found = match (first, samples.len()) {
         (Some(first), _) => first.to_string(),
         (None, 1) => "the known answers of the sample are reproduced".into(),
@@ -152,7 +157,7 @@ fn verdict(checked: &Checked, first: Option<&FirstDifference>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mar_engine::{SampleReport, StageReport};
+    use mar_engine::{Execution, SampleReport, StageReport};
 
     use super::*;
 
@@ -164,7 +169,9 @@ mod tests {
         });
         let (sample, made_by, stages) = ("a.jpg".into(), None, stages.collect());
         let samples = vec![SampleReport { sample, made_by, stages }];
-        Checked { model: "m".into(), version: version.into(), device: "cpu".into(), samples }
+        let execution = Execution { runtime: "fake", details: serde_json::Map::new() };
+        let device = "cpu".into();
+        Checked { model: "m".into(), version: version.into(), device, execution, samples }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use mar_engine::{
-    Device, Engine, Error, ErrorCode, ModelVersion, SamplesReport, VersionState, WorkerInfo,
-    WorkerState,
+    Device, Engine, Error, ErrorCode, Execution, ModelVersion, SamplesReport, VersionState,
+    WorkerInfo, WorkerState,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -53,7 +53,7 @@ pub(crate) fn versions(
     Ok(versions.iter().map(|version| described(version, customized)).collect())
 }
 
-/// A version in TorchServe's words and order; `state`, `reason` and `samples` at the end are ours.
+/// A version in TorchServe's words and order; `state` and what follows at the end are ours.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "TorchServe's members")]
@@ -94,10 +94,14 @@ pub(crate) struct Described {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    batch_size_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     samples: Option<SamplesReport>,
 }
 
-/// A worker in TorchServe's words and order; `device`, `state` and `reason` at the end are ours.
+/// A worker in TorchServe's words and order; `device`, `state` and what follows at the end are ours.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DescribedWorker {
@@ -112,6 +116,8 @@ struct DescribedWorker {
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,6 +168,10 @@ fn described(version: &ModelVersion, customized: bool) -> Described {
         customized_metadata: customized.then(|| version.customized().unwrap_or_default()),
         state: state.name(),
         reason: reason(&state, &workers),
+        batch_size_reason: plan
+            .and_then(|plan| plan.batch_limit.as_ref())
+            .map(|limit| limit.reason.clone()),
+        execution: version.execution(),
         samples: version.samples(),
     }
 }
@@ -186,6 +196,7 @@ fn described_worker(worker: &WorkerInfo) -> DescribedWorker {
         device: worker.device.to_string(),
         state: worker.state.to_string(),
         reason: worker.reason.clone(),
+        execution: worker.execution.clone(),
     }
 }
 

@@ -296,6 +296,12 @@ pub(super) fn schemas() -> Value {
     let integer = json!({ "type": "integer" });
     let object = |members: Value| json!({ "type": "object", "properties": members });
     let list = |of: Value| json!({ "type": "array", "items": of });
+    let execution = json!({
+        "type": "object",
+        "required": ["runtime"],
+        "properties": { "runtime": text },
+        "additionalProperties": true,
+    });
     let listed = object(json!({ "modelName": text, "modelUrl": text }));
     let unready = object(json!({ "model": text, "version": text, "reason": text }));
     json!({
@@ -318,7 +324,9 @@ pub(super) fn schemas() -> Value {
             "minWorkers": integer,
             "maxWorkers": integer,
             "batchSize": integer,
-            "workers": list(object(json!({ "id": text, "status": text }))),
+            "workers": list(object(json!({ "id": text, "status": text, "execution": execution }))),
+            "batchSizeReason": text,
+            "execution": execution,
             "samples": object(json!({
                 "mode": text,
                 "verdict": text,

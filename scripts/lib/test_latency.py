@@ -44,9 +44,10 @@ class Latency(unittest.TestCase):
             with Connection(server.url) as connection:
                 request = connection.request("/x", b"body", Content_Type="text/plain")
                 self.assertEqual(bytes(connection.ask(request)), b"abcde")
-                times = connection.times(request, 0, least=4)
+                times, own = connection.times(request, 0, least=4)
         self.assertEqual(len(times), 4)
         self.assertTrue(all(time > 0 for time in times))
+        self.assertTrue(0 < own <= 1.5 * sum(times))
         self.assertEqual(len(server.got), 5)
         self.assertIn(b"POST /x HTTP/1.1\r\nHost: 127.0.0.1:", server.got[0])
         self.assertTrue(server.got[0].endswith(b"Content-Length: 4\r\nContent-Type: text/plain\r\n\r\nbody"))

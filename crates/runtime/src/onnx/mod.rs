@@ -10,6 +10,7 @@ mod digest;
 mod epilogue;
 mod error;
 mod explain;
+mod files;
 mod following;
 mod items;
 mod kept;

@@ -8,7 +8,8 @@ use ort::session::Session;
 use serde_json::{Map, json};
 
 use super::error::not_onnx;
-use super::kept::{Graph, weights_of};
+use super::files::weights_of;
+use super::kept::Graph;
 use super::level::Level;
 use super::library::Library;
 use super::options::Options;

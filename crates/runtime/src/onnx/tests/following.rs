@@ -59,6 +59,21 @@ fn a_file_that_is_another_one_or_gone_is_not_opened_anew() {
 }
 
 #[test]
+fn weights_that_were_exchanged_are_not_opened_under_the_graph_that_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["external.onnx", "external.weights"] {
+        fs::copy(fixture(file), folder.path().join(file)).unwrap();
+    }
+    let spec = LoadSpec::new(folder.path().join("external.onnx"));
+    let following = Following::open(&Library::start().unwrap(), &spec).unwrap();
+    let next = folder.path().join("next.weights");
+    fs::write(&next, 1_f32.to_le_bytes().repeat(4)).unwrap();
+    fs::rename(next, folder.path().join("external.weights")).unwrap();
+    following.use_threads(2);
+    assert_eq!(threads(&following), 1);
+}
+
+#[test]
 fn answers_go_on_while_sessions_come_and_go() {
     let model = load("simple");
     thread::scope(|scope| {

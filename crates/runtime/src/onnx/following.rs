@@ -5,6 +5,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use mar_handler::{LoadSpec, Result};
@@ -29,6 +30,8 @@ struct Shared {
     /// What the files were when they were opened.
     files: Stamps,
     current: RwLock<Arc<Opened>>,
+    /// How many sessions have come after the first.
+    changes: AtomicU64,
     plan: Mutex<Plan>,
 }
 
@@ -55,6 +58,7 @@ impl Following {
             spec: spec.clone(),
             files,
             current: RwLock::new(Arc::new(opened)),
+            changes: AtomicU64::new(0),
             plan: Mutex::new(plan),
         };
         Ok(Self { shared: Arc::new(shared), maker: Mutex::new(None) })
@@ -63,6 +67,11 @@ impl Following {
     /// The session that serves.
     pub(super) fn current(&self) -> Arc<Opened> {
         Arc::clone(&self.shared.current.read())
+    }
+
+    /// How often another session has taken the place of the one before.
+    pub(super) fn changes(&self) -> u64 {
+        self.shared.changes.load(Ordering::Acquire)
     }
 
     /// Wants a session of so many threads, and does not wait for it. Workers that share the session all say so;
@@ -113,6 +122,7 @@ impl Shared {
             match self.open(wanted) {
                 Ok(opened) => {
                     let before = mem::replace(&mut *self.current.write(), Arc::new(opened));
+                    self.changes.fetch_add(1, Ordering::Release);
                     // What has to be given back takes its time, and nobody has to wait for it.
                     drop(before);
                 }

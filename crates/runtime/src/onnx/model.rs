@@ -152,6 +152,10 @@ impl Model for OnnxModel {
         all.extend(self.session.current().describe());
         all
     }
+
+    fn changes(&self) -> u64 {
+        self.session.changes()
+    }
 }
 
 fn file_name(file: &Path) -> String {

@@ -26,6 +26,7 @@ fn a_session_is_opened_anew_when_the_workers_share_changes_and_once_only() {
     following.use_threads(0);
     assert_eq!(threads(&following), 1);
     assert!(Arc::ptr_eq(&second, &following.current()), "one for one change");
+    assert_eq!(following.changes(), 1, "of which whoever asked before can learn");
     for wanted in 1..=4 {
         following.use_threads(wanted);
     }

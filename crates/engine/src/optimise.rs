@@ -80,6 +80,10 @@ pub fn optimise(
     for unused in &optimised.unused {
         let unused = folder.join(&place).join(unused);
         before += size(&unused)?;
+        // A network that lends its weights, such as a TorchScript file, is also there for itself.
+        if opener.runtime(&unused.to_string_lossy()).is_ok() {
+            continue;
+        }
         fs::remove_file(&unused).map_err(|error| failed(&unused, error))?;
     }
     let mut after = 0;

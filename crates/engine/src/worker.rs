@@ -197,7 +197,9 @@ impl Worker {
 
     /// Whether a model that did not load is to be tried again.
     fn may_try_again(&self, NotLoaded { error, may_pass }: &NotLoaded) -> bool {
-        let again = self.loaded.plan.may_try_again(self.seat.fail()) && *may_pass;
+        // What this build or machine has not, such as a runtime's provider, does not come while it runs.
+        let may_pass = *may_pass && error.code() != ErrorCode::Unsupported;
+        let again = self.loaded.plan.may_try_again(self.seat.fail()) && may_pass;
         let next = if again { "it is tried again" } else { "it is given up" };
         log::error!("{}: the model did not load, {next}: {error}", self.seat.name);
         self.version.seat_failed(&self.seat, error, again);

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use super::files::Stamps;
 use super::library::Library;
 use super::opening::{Opened, open};
+use crate::memory;
 
 /// The session that serves, and the one that may be on its way.
 #[derive(Debug)]
@@ -125,6 +126,7 @@ impl Shared {
                     self.changes.fetch_add(1, Ordering::Release);
                     // What has to be given back takes its time, and nobody has to wait for it.
                     drop(before);
+                    memory::give_back();
                 }
                 Err(reason) => self.stays(&reason),
             }

@@ -13,6 +13,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::cache::{Cache, Entry, GRAPH, WEIGHTS};
 use super::digest::Key;
+use super::error::first_cause;
 use super::files::{self, Stamps};
 use super::level::Level;
 use super::library::Library;
@@ -142,8 +143,5 @@ impl Kept {
 
 fn cannot(file: &Path, reason: &str) {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    log::warn!(
-        "{name}: its optimised graph is not kept: {}",
-        reason.lines().next().unwrap_or_default()
-    );
+    log::warn!("{name}: its optimised graph is not kept: {}", first_cause(reason));
 }

@@ -363,7 +363,7 @@ fn without_the_library_a_model_says_what_to_do() {
     let Err(error) = absent.load(&spec(fixture("simple.onnx"), Device::Cpu)) else {
         panic!("it loads")
     };
-    assert_eq!(error.code(), ErrorCode::InvalidModel);
+    assert_eq!(error.code(), ErrorCode::Unsupported);
     assert_eq!(
         error.message(),
         "simple.onnx needs ONNX Runtime: it is not here: scripts/setup fetches it"

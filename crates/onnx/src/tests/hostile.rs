@@ -115,6 +115,24 @@ fn weights_are_not_read() {
 }
 
 #[test]
+fn a_forest_of_hundreds_of_megabytes_is_read() {
+    // A node with attributes that take 300 MiB, a text of 1 KiB after the other.
+    let field = |tag: u8, content: &[u8]| {
+        let mut bytes = vec![tag << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+        bytes.extend_from_slice(content);
+        bytes
+    };
+    let texts = field(9, &[b'a'; 1 << 10]).repeat(300 << 10);
+    let attribute = [field(1, b"nodes_modes"), texts].concat();
+    let node = [field(2, b"y"), field(4, b"Constant"), field(5, &attribute)].concat();
+    let graph = [field(1, &node), field(12, &field(1, b"y"))].concat();
+    let model = [&[1 << 3, 10, 8 << 3 | 2, 2, 2 << 3, 20][..], &field(7, &graph)].concat();
+    let network = read(&model).unwrap();
+    assert_eq!(network.check(&|_| None).problems, Vec::<String>::new());
+}
+
+#[test]
 fn a_file_that_is_something_else_says_so() {
     for (bytes, says) in [
         (&b""[..], "is empty"),

@@ -171,10 +171,10 @@ impl SeenTensor {
     }
 
     /// The elements in few bytes, and the ending of a file that holds them: floating point as `float16`. `None`
-    /// where there are over four million, or one is too large for that.
+    /// where there are over four million, or one is too large for that, or they are texts, which are equal or are not.
     pub fn copy(&self) -> Option<(&'static str, Vec<u8>)> {
         let dtype = self.0.dtype();
-        if self.0.numbers().len() > MAX_COPIED {
+        if dtype == DType::Bytes || self.0.numbers().len() > MAX_COPIED {
             return None;
         }
         if !dtype.is_float() {

@@ -21,7 +21,8 @@ BLOCK = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
 # What the blocks together must print.
 EXPECTED = [
     "the known answers of the sample are reproduced", "READY", "Model server started.", '"base64_prediction"', "Healthy", '"minWorkers": 1', "Workers scaled to 2",
-    '"ready"', "the counters agree", "ts_inference_requests_total{", "marserve has stopped",
+    '"ready"', "the counters agree", "ts_inference_requests_total{", "marserve has stopped", "scenes-onnx",
+    "fastest at batch 1",
 ]
 
 
@@ -37,6 +38,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         # A temporary folder of its own keeps it from a server that somebody runs here.
         script = f"set -euxo pipefail\nexport TMPDIR={temporary}\nexport LOG_LOCATION={temporary}/logs\n"
+        script += f"export TS_MODEL_CACHE={temporary}/models\n"
         script += "trap 'target/release/marserve --stop' EXIT\n" + "".join(blocks)
         run = subprocess.run(
             ["bash", "-c", script], cwd=ROOT, stdin=subprocess.DEVNULL,

@@ -157,6 +157,7 @@ fn models_come_grow_and_go_with_rests_sentences() {
     assert_eq!(described[0]["modelVersion"], "1.0");
     let same = get(&server.management("/models/m")).json();
     assert_eq!(described[0]["workers"][0]["id"], same[0]["workers"][0]["id"]);
+    assert_eq!(described[0]["execution"], serde_json::json!({ "runtime": "fake" }));
     let all: Value =
         serde_json::from_str(&said(client.ask(management.describe_model(describe("all")))))
             .unwrap();

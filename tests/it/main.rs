@@ -69,12 +69,22 @@ mod oip_shared_memory;
 /// ONNX Runtime behind the handlers, and a server that does not have it.
 #[cfg(feature = "onnx")]
 mod onnx;
+/// ONNX files that cannot be served: what is told of them, and that nobody else is disturbed.
+#[cfg(feature = "onnx")]
+mod onnx_broken;
 /// ONNX Runtime under the engine: networks that fix their batch, what it is asked, and a server without it.
 #[cfg(feature = "onnx")]
 mod onnx_engine;
 /// Every handler on libtorch and on ONNX Runtime, side by side: the same network, the same answers.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_handlers;
+/// ONNX graphs that are optimised ahead of a start, by `marserve optimize` or by the start before, and sessions
+/// whose threads follow the workers.
+#[cfg(feature = "onnx")]
+mod onnx_optimized;
+/// Execution providers that an archive asks for: who runs it, and what is refused.
+#[cfg(feature = "onnx")]
+mod onnx_providers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;
@@ -97,6 +107,9 @@ mod sagemaker;
 mod samples;
 /// How workers come and go, and where they run.
 mod scaling;
+/// scikit-learn's models on ONNX Runtime, held against scikit-learn.
+#[cfg(feature = "onnx")]
+mod sklearn;
 /// What is written down of the models, and how they come back.
 mod snapshots;
 /// Half a minute of everything at once. Once is enough, so not again where libtorch is there.

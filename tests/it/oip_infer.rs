@@ -204,6 +204,11 @@ fn classes_are_told_instead_of_numbers() {
     let classes = json!([{ "name": "y", "datatype": "BYTES", "shape": [2, 1],
                            "data": ["3.000000:1", "2.000000:0"] }]);
     assert_eq!(told["outputs"], classes);
+
+    let labelled = TRIPLES.replace("handler: {}", "handler: {labels: [cat, dog]}");
+    let (_store, server, _control) = serving("times 1", &labelled);
+    let told = infer(&server, &body).json();
+    assert_eq!(told["outputs"][0]["data"], json!(["3.000000:1:dog", "2.000000:0:cat"]));
 }
 
 #[test]

@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use mar_engine::VersionState;
+use mar_engine::{LoadRequest, Network, VersionState};
 use mar_handler::{Error, LoadSpec, Model, Result, Runtime};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::logging::{heard, holding};
 use crate::support::fake;
@@ -48,6 +48,23 @@ fn an_option_that_is_none_fails_the_load_by_its_name_and_where_it_stands() {
         assert!(reason.contains(words), "{reason}");
         assert_eq!(control.loads(), 0, "no worker tries what cannot be");
     }
+}
+
+#[test]
+fn an_option_of_a_network_without_an_archive_is_looked_at_as_well() {
+    let (server, control) = TestServer::fake(&[]);
+    let weights = tempfile::Builder::new().suffix(".fake").tempfile().unwrap();
+    let network = Network {
+        version: "1".into(),
+        file: weights.path().into(),
+        parameters: Map::from_iter([("unheard_of".to_owned(), "1".into())]),
+        ..Network::default()
+    };
+    let (name, network) = (Some("m".to_owned()), Some(Arc::new(network)));
+    server.engine.load_as(&LoadRequest { name, network, ..LoadRequest::default() }).unwrap();
+    let reason = refused(&server, "m");
+    assert!(reason.starts_with("option \"unheard_of\" is not known"), "{reason}");
+    assert_eq!(control.loads(), 0);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod measure;
 mod model_cache;
 mod network;
 mod open;
+mod optimise;
 mod plan;
 mod pool;
 mod queue;
@@ -43,6 +44,7 @@ pub use fixed::FixedBatch;
 pub use infer::{Interface, TensorAnswer, TensorRequest};
 pub use measure::{MeasureRequest, Measured, MeasuredRow, Parity, Spread, Unmeasured, measure};
 pub use network::{Instances, Network, QueuePolicy, Scheduling, Warmup};
+pub use optimise::{OptimiseRequest, OptimisedArchive, optimise};
 pub use plan::{BatchLimit, Plan};
 pub use registry::ModelEntry;
 pub use samples::{

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar::{Archive, Manifest};
-use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
+use mar_handler::{
+    Context, Device, Error, ErrorCode, Handler, LoadSpec, Registration, Result, Runtime,
+};
 use serde_json::{Map, Value};
 
 use crate::config::{EngineConfig, Overrides};
@@ -128,6 +130,7 @@ impl Opener {
         }
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
+            labels: labels(handler.as_ref()),
             handler,
             cache: cache(runtime.as_ref(), config),
             runtime,
@@ -224,6 +227,12 @@ fn machine(config: &EngineConfig, runtime: &dyn Runtime) -> Machine {
         cuda_devices: config.max_cuda_devices.map_or(cuda_devices, |n| n.min(cuda_devices)),
         runtime: runtime.name(),
     }
+}
+
+/// The labels among what a handler tells of its model.
+fn labels(handler: &dyn Handler) -> Option<Arc<[String]>> {
+    let labels = handler.describe().shift_remove("labels")?;
+    serde_json::from_value::<Vec<String>>(labels).ok().map(Into::into)
 }
 
 /// The folder where a runtime may keep what it makes of files.

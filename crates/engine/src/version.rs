@@ -84,6 +84,8 @@ pub struct ModelVersion {
 /// What a version is made of once its archive is unpacked and its handler made.
 pub(crate) struct Loaded {
     pub(crate) handler: Box<dyn Handler>,
+    /// What the handler calls the places of the output that it reads.
+    pub(crate) labels: Option<Arc<[String]>>,
     pub(crate) runtime: Arc<dyn Runtime>,
     /// The weights' file.
     pub(crate) file: PathBuf,
@@ -217,6 +219,12 @@ impl ModelVersion {
     /// What its handler tells of it; `None` until its archive is unpacked.
     pub fn customized(&self) -> Option<Map<String, Value>> {
         self.loaded.get().map(|loaded| loaded.handler.describe())
+    }
+
+    /// What its handler calls the places of the output that it reads, where it tells any labels. Read once, when
+    /// it is opened.
+    pub fn labels(&self) -> Option<Arc<[String]>> {
+        self.loaded.get()?.labels.clone()
     }
 
     /// What its network takes and gives; `None` until it is opened.

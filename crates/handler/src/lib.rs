@@ -20,7 +20,7 @@ mod tensor;
 pub use context::Context;
 pub use error::{Error, ErrorCode, Result};
 pub use handler::{Handler, Registration, Stage};
-pub use model::{Device, Epilogue, LoadSpec, Model, Runtime, Variant};
+pub use model::{Device, Epilogue, LoadSpec, Model, Optimised, Runtime, Variant};
 pub use numbers::Numbers;
 pub use request::{Header, Kept, Part, Request};
 pub use response::Response;

@@ -106,6 +106,12 @@ pub trait Model: Send + Sync {
     fn describe(&self) -> Map<String, Value> {
         Map::new()
     }
+
+    /// How often what [`Self::describe`] tells has changed, for those who have asked it before. Never by
+    /// default.
+    fn changes(&self) -> u64 {
+        0
+    }
 }
 
 /// What a runtime needs to know to open a file as a model.
@@ -141,6 +147,19 @@ pub struct Variant {
     pub name: String,
     /// The options that make the difference; they go over those of the archive.
     pub options: Map<String, Value>,
+}
+
+/// A network that was rewritten for its runtime, ahead of any load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Optimised {
+    /// Files that were written, that of the network first; they are used together, from one folder.
+    pub files: Vec<PathBuf>,
+    /// Files beside the network that it needed before and does not need any more, from its folder on.
+    pub unused: Vec<PathBuf>,
+    /// What made it: the runtime, and whatever else says where it can be used.
+    pub made_by: Map<String, Value>,
+    /// What whoever asked for it should know.
+    pub warnings: Vec<String>,
 }
 
 /// A library that runs networks: libtorch, ONNX Runtime, or a test's fake.
@@ -191,6 +210,19 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel) where the file says that it cannot be run.
     fn signature(&self, _file: &Path) -> Result<Signature> {
         Ok(Signature::default())
+    }
+
+    /// Writes what it makes of the network in a file into a folder, under the file's name, so that it need not
+    /// make it at every load.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unsupported`](crate::ErrorCode::Unsupported) where the runtime has no such files;
+    /// [`ErrorCode::InvalidModel`](crate::ErrorCode::InvalidModel) where the network does not open.
+    fn optimise(&self, _spec: &LoadSpec, _folder: &Path) -> Result<Optimised> {
+        Err(Error::new(
+            ErrorCode::Unsupported,
+            format!("{} has no files of networks that are optimised", self.name()),
+        ))
     }
 
     /// Gives memory that unloaded models left back to the system, where the library keeps it.

@@ -578,7 +578,7 @@ mod tests {
         assert_eq!(both.rows(1..2).unwrap(), of(vec![0.2, 0.8]));
         let rows = Batch::new(vec![both.clone()], 2).unwrap().split().unwrap();
         assert_eq!(rows[1][0].labels(), Some(&labels));
-        assert_eq!(Batch::stack(rows).unwrap().tensors(), [both.clone()]);
+        assert_eq!(Batch::stack(rows).unwrap().tensors(), std::slice::from_ref(&both));
         assert_eq!(both.clone().reshape(&[4]).unwrap().labels(), None, "no place has its name");
         let plain = Tensor::from_vec(&[1, 2], vec![0_f32; 2]).unwrap();
         assert!(Tensor::concat(vec![both, plain.clone()]).is_err());

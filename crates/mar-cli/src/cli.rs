@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{diff, inspect, pack, show, unpack, verify};
+use crate::{diff, inspect, optimize, pack, show, unpack, verify};
 
 /// Pack, look into, check and compare model archives (.mar, .tar.gz, folders)
 #[derive(Debug, Parser)]
@@ -25,6 +25,7 @@ enum Command {
     Unpack(unpack::UnpackArgs),
     Verify(verify::VerifyArgs),
     Diff(diff::DiffArgs),
+    Optimize(optimize::OptimizeArgs),
 }
 
 /// Runs the command line of this process.
@@ -54,6 +55,7 @@ fn run(
         Command::Unpack(args) => unpack::run(&args, out),
         Command::Verify(args) => verify::run(&args, out, err),
         Command::Diff(args) => diff::run(&args, out),
+        Command::Optimize(args) => optimize::run(&args),
     };
     match done.and_then(|status| Ok(out.flush().map(|()| status)?)) {
         Ok(status) => status,

@@ -9,6 +9,7 @@ mod graph;
 mod inspect;
 mod limits;
 mod networks;
+mod optimize;
 mod pack;
 mod progress;
 mod samples;

@@ -60,7 +60,7 @@ pub use crate::manifest::{MANIFEST_NAME, Manifest, ManifestModel, RUNTIMES, is_m
 pub use crate::name::MAX_NAME_BYTES;
 pub use crate::pack::{
     ALIGNMENT, BUILTIN_HANDLERS, LSP_HANDLERS, PackFormat, PackOptions, PackSample, Packed, pack,
-    planned,
+    planned, repack,
 };
 pub use crate::samples::{
     Input, Known, KnownAnswer, KnownStage, KnownTensor, MAX_SAMPLES, Opened, SAMPLES_FORMAT,

@@ -111,8 +111,7 @@ fn port_label(port: &Port) -> String {
     quoted(&format!("{}\n{}", shortened(&port.name), port.kind))
 }
 
-/// What the graphs within a node take from the one around it: all that they take, which what they make and have
-/// themselves is not asked for.
+/// What the graphs within a node take from those around it: all that they neither make nor have themselves.
 fn captured(node: &Node) -> BTreeSet<&str> {
     let mut left: Vec<&Graph> = node.attribute.iter().flat_map(Attribute::all_graphs).collect();
     let (mut taken, mut own) = (BTreeSet::new(), HashSet::new());

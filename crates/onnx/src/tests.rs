@@ -1,6 +1,7 @@
 //! Files as they should be, which are those of `tests/parity/onnx`, and files as they should not.
 
 mod broken;
+mod drawn;
 mod hostile;
 
 use std::fs::{self, File};

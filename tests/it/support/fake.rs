@@ -239,6 +239,7 @@ impl Model for FakeModel {
 /// `x-describe` asks for a description of the request, whatever its body is.
 struct Echo {
     prefix: String,
+    labels: Vec<String>,
 }
 
 impl Echo {
@@ -257,14 +258,20 @@ impl Handler for Echo {
         struct Settings {
             #[serde(default)]
             prefix: String,
+            #[serde(default)]
+            labels: Vec<String>,
         }
-        let prefix = context.settings::<Settings>()?.prefix;
+        let Settings { prefix, labels } = context.settings()?;
         assert_ne!(prefix, "panic in initialize", "a label of lead");
-        Ok(Self { prefix })
+        Ok(Self { prefix, labels })
     }
 
     fn describe(&self) -> Map<String, Value> {
-        Map::from_iter([("prefix".to_owned(), Value::from(self.prefix.as_str()))])
+        let mut told = Map::from_iter([("prefix".to_owned(), self.prefix.as_str().into())]);
+        if !self.labels.is_empty() {
+            told.insert("labels".to_owned(), json!(self.labels));
+        }
+        told
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {

@@ -9,6 +9,7 @@ one number, which keeps the table small.
 import json
 import math
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 HERE = Path(__file__).parent
 IR = 10
@@ -72,8 +74,12 @@ class Table:
         self.networks: dict[str, Any] = {}
 
     def add(self, name: str, model: onnx.ModelProto, inputs: list[Port], outputs: list[Port],
-            cases: list[dict[str, np.ndarray]], hand: Optional[list[dict[str, np.ndarray]]] = None) -> None:
-        """`hand`: the answers worked out by hand, which ONNX Runtime has to give as well where Python can ask it."""
+            cases: list[dict[str, np.ndarray]], hand: Optional[list[dict[str, np.ndarray]]] = None,
+            tolerance: float = 0) -> None:
+        """`hand`: the answers worked out by hand, which ONNX Runtime has to give as well where Python can ask it.
+
+        `tolerance`: how far numbers may be off, as a part of the largest one; processors round halves and bytes each
+        in their own way."""
         path = HERE / f"{name}.onnx"
         if model.graph.name != "external":
             onnx.checker.check_model(model)
@@ -92,6 +98,8 @@ class Table:
                           "outputs": {key: told(kinds[key], value) for key, value in answer.items() if key in kinds}})
         described = [[{"name": n, "datatype": k, "shape": s} for n, k, s in side] for side in (inputs, outputs)]
         self.networks[name] = {"inputs": described[0], "outputs": described[1], "cases": asked}
+        if tolerance:
+            self.networks[name]["tolerance"] = tolerance
 
 
 def planes(array: np.ndarray) -> Optional[dict[str, Any]]:
@@ -212,6 +220,64 @@ def shapes(table: Table) -> None:
     table.add("scalar", graph("scalar", [node], *ports), *ports, [{"x": x}], [{"total": np.float32(28).reshape(())}])
 
 
+class Pictures(CalibrationDataReader):
+    """What the ranges of numbers are taken from before they become bytes."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self.left = iter([{"input": picture[None]} for picture in pictures])
+
+    def get_next(self) -> Optional[dict[str, np.ndarray]]:
+        return next(self.left, None)
+
+
+def smaller(table: Table) -> None:
+    """A small classifier with numbers of half the size within, all through, and with bytes in two ways."""
+    draw = np.random.default_rng(11)
+    weights = {"kernel": draw.normal(size=(8, 3, 3, 3)), "bias": draw.normal(size=8),
+               "matrix": draw.normal(size=(8, 10)), "shift": draw.normal(size=10)}
+    nodes = [helper.make_node("Conv", ["input", "kernel", "bias"], ["edges"], pads=[1, 1, 1, 1]),
+             helper.make_node("Relu", ["edges"], ["bright"]),
+             helper.make_node("GlobalAveragePool", ["bright"], ["mean"]),
+             helper.make_node("Flatten", ["mean"], ["features"], axis=1),
+             helper.make_node("MatMul", ["features", "matrix"], ["product"]),
+             helper.make_node("Add", ["product", "shift"], ["output"])]
+    inputs: list[Port] = [("input", "FP32", [None, 3, None, None])]
+    outputs: list[Port] = [("output", "FP32", [None, 10])]
+    single = {name: array.astype(np.float32) for name, array in weights.items()}
+    half = {name: array.astype(np.float16) for name, array in weights.items()}
+    pictures = draw.normal(size=(16, 3, 8, 8)).astype(np.float32)
+    full = graph("full", nodes, inputs, outputs, single)
+    session = ort.InferenceSession(full.SerializeToString(), providers=["CPUExecutionProvider"])
+    true = session.run(None, {"input": pictures})[0]
+
+    def add(name: str, model: onnx.ModelProto, ports: list[list[Port]], tolerance: float) -> None:
+        kind = KINDS[ports[0][0][1]][1]
+        cases = [{"input": pictures[:count].astype(kind)} for count in (1, 2)]
+        table.add(name, model, *ports, cases, tolerance=tolerance)
+        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        off = np.abs(session.run(None, {"input": pictures.astype(kind)})[0] - true).max() / np.abs(true).max()
+        assert off < 0.05, (name, off)
+
+    ports = [[("input", "FP16", [None, 3, None, None])], [("output", "FP16", [None, 10])]]
+    add("half", graph("half", nodes, *ports, half), ports, 2e-3)
+
+    within = [helper.make_node("Cast", ["input"], ["halved"], to=TensorProto.FLOAT16)]
+    for node in nodes:
+        within.append(onnx.NodeProto())
+        within[-1].CopyFrom(node)
+    within[1].input[0], within[-1].output[0] = "halved", "halves"
+    within.append(helper.make_node("Cast", ["halves"], ["output"], to=TensorProto.FLOAT))
+    add("half_within", graph("half_within", within, inputs, outputs, half), [inputs, outputs], 2e-3)
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, made = Path(folder) / "plain.onnx", Path(folder) / "made.onnx"
+        plain.write_bytes(full.SerializeToString())
+        quantize_dynamic(plain, made, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
+        add("bytes_dynamic", onnx.load(made), [inputs, outputs], 2e-2)
+        quantize_static(plain, made, Pictures(pictures), quant_format=QuantFormat.QDQ, per_channel=True)
+        add("bytes_static", onnx.load(made), [inputs, outputs], 2e-2)
+
+
 def others(table: Table) -> None:
     """Texts to numbers, a list of dictionaries, a list of tensors, one that takes its time, one of a later time."""
     ports: list[list[Port]] = [[("text", "BYTES", [None])], [("words", "INT64", [None])]]
@@ -298,7 +364,7 @@ def detector() -> None:
 def main() -> None:
     table = Table()
     detector()
-    for make in (identities, arithmetic, vision, shapes, others):
+    for make in (identities, arithmetic, vision, shapes, smaller, others):
         make(table)
     versions = {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
     text = json.dumps({"versions": versions, "networks": table.networks}, indent=1, ensure_ascii=False)

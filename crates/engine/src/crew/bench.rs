@@ -186,6 +186,7 @@ impl Bench {
         };
         let machine = Machine { cuda_devices: 0, runtime: "fake" };
         version.open(Loaded {
+            labels: None,
             handler: Box::new(NoHandler),
             runtime: Arc::new(runtime),
             file: "".into(),

@@ -298,7 +298,7 @@ impl Bench<'_> {
                 continue;
             }
             let milliseconds = Spread::of(&lane.times);
-            let (fastest, parity) = match first {
+            let (median, parity) = match first {
                 None => (milliseconds.median, None),
                 Some((median, to)) => (median, Some(Parity::between(to, answer, axis))),
             };
@@ -311,7 +311,7 @@ impl Bench<'_> {
                 passes: lane.times.len(),
                 milliseconds,
                 items_per_second: per_second(size, milliseconds.median),
-                speed: fastest / milliseconds.median,
+                speed: median / milliseconds.median,
                 parity,
                 how: model.describe(),
             });

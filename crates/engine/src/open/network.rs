@@ -7,7 +7,7 @@ use mar_handler::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Opener, cache, machine, understood};
+use super::{Opener, cache, labels, machine, understood};
 use crate::config::{EngineConfig, Overrides};
 use crate::crew::MOST_WORKERS;
 use crate::engine::LoadRequest;
@@ -47,6 +47,7 @@ impl Opener {
         }
         let handler = self.handler_of(version, request, (network, &interface));
         Ok(Loaded {
+            labels: labels(handler.as_ref()),
             handler,
             cache: cache(runtime.as_ref(), config),
             runtime,

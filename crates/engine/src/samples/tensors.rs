@@ -115,6 +115,7 @@ struct Shape {
 impl Shape {
     fn of(tensor: &Tensor) -> Option<Self> {
         let [a, b, c] = *tensor.shape() else { return None };
+        tensor.dtype().size()?;
         let is_first = tensor.dtype().is_float();
         let (channels, pixels) = if is_first { (a, b * c) } else { (c, a * b) };
         (channels > 0 && pixels > 0).then_some(Self { channels, pixels, is_first })

@@ -49,6 +49,17 @@ fn equal_bytes_need_no_copy() {
 }
 
 #[test]
+fn texts_are_equal_or_differ() {
+    let texts = |last: &str| {
+        let all = ["a", "b", "c", last];
+        Tensor::from_strings(&[2, 1, 2], all).unwrap()
+    };
+    assert!(compared(&known(&texts("d"), &[]), &texts("d"), None).is_ok());
+    let wrong = compared(&known(&texts("d"), &[]), &texts("e"), None).unwrap_err();
+    assert!(wrong.starts_with("the bytes differ"), "{wrong}");
+}
+
+#[test]
 fn another_type_or_shape_differs_whatever_the_numbers() {
     let bytes = Tensor::from_vec(&[2, 4], vec![0_u8; 8]).unwrap();
     let wrong = compared(&known(&image(&PIXELS), &[]), &bytes, None).unwrap_err();

@@ -1,6 +1,7 @@
 //! `--sample` and `--expect`, and what the other commands make of them.
 
 use std::fs;
+use std::path::Path;
 
 use mar::{Archive, Digest, read_samples};
 use serde_json::{Value, json};
@@ -238,6 +239,27 @@ fn numbers_have_one_stage_and_go_under_their_type() {
     );
     let numbers = [1.0_f32, 2.5].map(f32::to_le_bytes).concat();
     assert_eq!(tensor["sha256"], Digest::of(&numbers).to_string());
+}
+
+#[test]
+fn a_row_of_the_columns_that_an_onnx_file_declares_is_kept_with_its_texts() {
+    let bench = Bench::with_model();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/sklearn");
+    fs::copy(fixtures.join("people_linear.onnx"), bench.path("people.onnx")).unwrap();
+    bench.write("row.json", r#"{"age": 42, "hours": null, "work": "Private", "city": "Oslo"}"#);
+    bench.write("answer.json", r#"{"label": "<=50K", "probabilities": [0.5, 0.5]}"#);
+    let flags = ["--serialized-file", "people.onnx", "--handler", "tensor", "-f"];
+    let sample = ["--sample", "row.json", "--expect", "answer.json"];
+    let ran = bench.try_pack(&[&flags[..], &sample[..]].concat());
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+    let archive = Archive::open(&bench.path("m.mar")).unwrap();
+    let tensors = index(&archive)["samples"][0]["stages"][0]["tensors"].clone();
+    let told = |key: &str| tensors.as_array().unwrap().iter().map(|it| it[key].clone()).collect();
+    assert_eq!(Value::Array(told("dtype")), json!(["int64", "float32", "bytes", "bytes"]));
+    assert_eq!(tensors[3]["shape"], json!([1]));
+    assert_eq!(tensors[3]["copy"], Value::Null);
+    // As the protocol writes it: four bytes of length, then the text.
+    assert_eq!(tensors[3]["sha256"], json!(Digest::of(b"\x04\0\0\0Oslo").to_string()));
 }
 
 #[test]

@@ -13,7 +13,9 @@ mod hostile_tars;
 mod hostile_zips;
 mod known_answers; // samples and what is expected of them
 mod mutations; // proptest
+mod networks; // ONNX files
 mod official; // archives made by torch-model-archiver
+mod optimize; // what is handed over to marserve
 mod pack; // flags, handlers, extra files
 mod raw_zip; // a zip writer without scruples
 mod zip_layout; // alignment, headers, compression

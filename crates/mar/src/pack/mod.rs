@@ -1,5 +1,6 @@
 //! Making archives: what `torch-model-archiver` 0.12 does, reproducibly and without half results.
 
+mod again;
 mod extra;
 mod folder;
 mod handler;
@@ -20,6 +21,7 @@ use crate::pack::plan::Plan;
 use crate::staging::Staged;
 use crate::{Error, pack::input::Progress};
 
+pub use crate::pack::again::repack;
 pub use crate::pack::handler::{BUILTIN_HANDLERS, LSP_HANDLERS};
 pub use crate::pack::samples::PackSample;
 pub use crate::pack::zip::ALIGNMENT;
@@ -127,11 +129,20 @@ pub fn pack(options: &PackOptions, progress: &mut Progress<'_>) -> Result<Packed
     let mut plan = plan::collect(options)?;
     samples::add(&mut plan, &options.samples)?;
     plan.set_manifest(&manifest(options)?)?;
+    finish(options, &path, plan, progress)
+}
 
+/// Writes what was planned.
+fn finish(
+    options: &PackOptions,
+    path: &Path,
+    plan: Plan,
+    progress: &mut Progress<'_>,
+) -> Result<Packed, Error> {
     let staged = if options.format == PackFormat::NoArchive {
-        Staged::folder(&path)?
+        Staged::folder(path)?
     } else {
-        Staged::file(&path)?
+        Staged::file(path)?
     };
     let bytes = plan.total_bytes();
     let mut done = 0;
@@ -140,9 +151,9 @@ pub fn pack(options: &PackOptions, progress: &mut Progress<'_>) -> Result<Packed
         progress(done, bytes);
     };
     write(options, &plan, &staged, &mut count)?;
-    staged.handle().sync_all().map_err(|error| Error::io("write", &path, error))?;
+    staged.handle().sync_all().map_err(|error| Error::io("write", path, error))?;
     if options.force { staged.commit_over() } else { staged.commit() }?;
-    Ok(Packed { path, files: plan.files.len(), bytes, warnings: plan.warnings })
+    Ok(Packed { path: path.to_owned(), files: plan.files.len(), bytes, warnings: plan.warnings })
 }
 
 fn write(

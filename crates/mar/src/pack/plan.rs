@@ -98,7 +98,7 @@ impl Plan {
         Ok(name)
     }
 
-    fn add(&mut self, name: String, path: PathBuf) -> Result<(), Error> {
+    pub(super) fn add(&mut self, name: String, path: PathBuf) -> Result<(), Error> {
         let size = fs::metadata(&path).map_err(|error| Error::io("read", &path, error))?.len();
         let same = |a: &Path| a.canonicalize().ok() == path.canonicalize().ok();
         // A file given twice, as weights and as an extra file, is still the weights.

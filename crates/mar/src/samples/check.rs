@@ -14,10 +14,14 @@ const MAX_WORD_BYTES: usize = 255;
 const MAX_ANSWERS: usize = 32;
 /// Sides of a tensor; NumPy stops at 64.
 const MAX_SIDES: usize = 64;
-/// The types of tensors: the name in NumPy, the bytes an element takes, and those it takes in a copy.
-const DTYPES: [(&str, usize, usize); 10] = [
+/// The types of tensors: the name in NumPy, the bytes an element takes, and those it takes in a copy. Texts are
+/// `bytes`: each takes those of its length at least, and they have no copy.
+const DTYPES: [(&str, usize, usize); 14] = [
     ("bool", 1, 1),
     ("uint8", 1, 1),
+    ("uint16", 2, 2),
+    ("uint32", 4, 4),
+    ("uint64", 8, 8),
     ("int8", 1, 1),
     ("int16", 2, 2),
     ("int32", 4, 4),
@@ -26,7 +30,9 @@ const DTYPES: [(&str, usize, usize); 10] = [
     ("bfloat16", 2, 2),
     ("float32", 4, 2),
     ("float64", 8, 2),
+    (TEXTS, 4, 4),
 ];
+const TEXTS: &str = "bytes";
 
 /// Everything that is wrong with an index by itself.
 pub(super) fn rules(samples: &Samples) -> Vec<String> {
@@ -131,7 +137,8 @@ fn stage_rules(stage: &KnownStage) -> Vec<String> {
             .map(drop)
             .and_then(|()| digest("the tensor", &tensor.sha256))
             .and_then(|()| finite("channel_means", &tensor.channel_means))
-            .and_then(|()| means(tensor));
+            .and_then(|()| means(tensor))
+            .and_then(|()| texts(tensor));
         problems.extend(fits.err().map(|what| format!("{of}, tensor {place}: {what}")));
     }
     problems
@@ -140,6 +147,9 @@ fn stage_rules(stage: &KnownStage) -> Vec<String> {
 fn summary_rule(summary: &Summary) -> Result<(), String> {
     let Summary { min, max, mean, std, .. } = summary;
     let elements = sides(&summary.dtype, &summary.shape)?;
+    if summary.dtype == TEXTS {
+        return Err("texts have no numbers to compare; say them in an answer".to_owned());
+    }
     finite("min, max, mean and std", &[*min, *max, *mean, *std])?;
     finite("values", &summary.values)?;
     let values = summary.values.len();
@@ -202,6 +212,14 @@ fn means(tensor: &KnownTensor) -> Result<(), String> {
         means if means == channels => Ok(()),
         means => Err(format!("{means} channel_means where the shape makes {channels}")),
     }
+}
+
+/// Texts are held against their digest alone.
+fn texts(tensor: &KnownTensor) -> Result<(), String> {
+    if tensor.dtype == TEXTS && tensor.copy.is_some() {
+        return Err("texts have no copy; their digest tells whether they are equal".to_owned());
+    }
+    Ok(())
 }
 
 fn file_name(file: &str) -> Result<(), String> {
@@ -285,6 +303,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_told_with_the_sample_and_the_place() {
+        let copied = "samples/1/words.bytes";
+        let texts = json!({ "dtype": "bytes", "shape": [2], "sha256": DIGEST, "copy": copied });
         for (place, value, words) in [
             ("/name", json!(""), &["its name is empty"][..]),
             ("/name", json!("a\u{1b}[2J"), &["its name holds a control character"]),
@@ -320,6 +340,8 @@ mod tests {
             ("/stages/0/stage", json!(""), &["its name is empty"]),
             ("/output/0/shape", json!([1]), &["output 0", "2 values are kept of 1"]),
             ("/output/0/dtype", json!("text"), &["output 0", "no type"]),
+            ("/output/0/dtype", json!("bytes"), &["output 0", "texts have no numbers"]),
+            ("/stages/0/tensors/0", texts.clone(), &["tensor 0", "texts have no copy"]),
             ("/answers/0/content_type", json!("a\nb"), &["samples/1/a.json", "control"]),
         ] {
             let text = said(place, value);

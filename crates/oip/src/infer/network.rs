@@ -77,6 +77,5 @@ fn labels(version: &ModelVersion, output: &str) -> Option<Arc<[String]>> {
     }
     let outputs = version.interface()?.signature.outputs.as_deref()?;
     let first = outputs.first().is_some_and(|first| first.name == output);
-    let told = version.customized().filter(|_| first)?.remove("labels")?;
-    serde_json::from_value::<Vec<String>>(told).ok().map(Into::into)
+    version.labels().filter(|_| first)
 }

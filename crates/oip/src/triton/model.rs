@@ -75,12 +75,11 @@ impl Model {
             complete::by_default(&mut config, file.cuda_devices, format, &source)?;
         }
         let rest = Rest::read(&config, folder, &source)?;
-        let (options, told) = match format {
-            Some(Format::Onnx) => optimization::options(&config, rest.on_gpu(), &source)?,
-            _ => {
-                let told = honoured::graph(&config, &source)?;
-                (optimization::parameters(&config), told.into_iter().collect())
-            }
+        let (options, told) = if format == Some(Format::Onnx) {
+            optimization::options(&config, rest.on_gpu(), &source)?
+        } else {
+            let told = honoured::graph(&config, &source)?;
+            (optimization::parameters(&config), told.into_iter().collect())
         };
         warnings.extend(told);
         let versions = looked.into_iter().map(|(number, looked)| {

@@ -26,7 +26,7 @@ const OF_CUDA: [(&str, &[&str]); 4] = [
     ("do_copy_in_default_stream", &[]),
 ];
 
-/// Parameters of TensorRT that Triton calls otherwise than ONNX Runtime.
+/// Parameters of `TensorRT` that Triton calls otherwise than ONNX Runtime.
 const OF_TENSORRT: [(&str, &str); 3] = [
     ("max_workspace_size_bytes", "trt_max_workspace_size"),
     ("int8_calibration_table_name", "trt_int8_calibration_table_name"),

@@ -136,7 +136,7 @@ fn values_are_made_once_and_before_they_are_taken() {
         n.graph.node.push(node("Abs", &["x"], &["w"]));
     });
     is_problem("its output \"z\" is one that nothing makes", |n| {
-        n.graph.output[0].name = "z".into()
+        n.graph.output[0].name = "z".into();
     });
     is_problem("\"Add\" (\"first\") waits for its own answer", |n| {
         n.graph.node[0].name = "first".into();

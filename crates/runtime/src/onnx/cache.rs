@@ -36,7 +36,16 @@ const MAX_UNFINISHED: Duration = Duration::from_hours(24);
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
-    max_bytes: u64,
+    pub(super) max_bytes: u64,
+}
+
+/// What was kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The graph's file.
+    Graph(PathBuf),
+    /// That there is nothing to keep, so that nobody tries again.
+    Nothing,
 }
 
 impl Cache {
@@ -55,18 +64,15 @@ impl Cache {
         Ok(Self { folder, max_bytes: MAX_BYTES })
     }
 
-    /// The graph's file of an entry that is whole; `None` where there is no such entry. One that is damaged goes.
-    pub(super) fn find(&self, key: &Key) -> Option<PathBuf> {
+    /// What an entry that is whole holds; `None` where there is no such entry. One that is damaged goes.
+    pub(super) fn find(&self, key: &Key) -> Option<Entry> {
         let entry = self.folder.join(key.as_str());
         match check(&entry) {
-            Ok(digests) => {
-                // Where the folder cannot be written to, the entry counts as unused.
-                File::options()
-                    .write(true)
-                    .open(digests)
-                    .and_then(|file| file.set_modified(SystemTime::now()))
-                    .ok();
-                Some(entry.join(GRAPH))
+            Ok(found) => {
+                let used = File::options().write(true).open(entry.join(DIGESTS));
+                // Where the folder cannot be written to, nothing goes by its use either.
+                used.and_then(|file| file.set_modified(SystemTime::now())).ok();
+                Some(found)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !entry.exists() => None,
             Err(error) => {
@@ -87,7 +93,8 @@ impl Cache {
 
     /// A place for an entry that is to be made, which goes unless it is kept.
     pub(super) fn begin(&self) -> io::Result<TempDir> {
-        tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.folder)
+        let private = Permissions::from_mode(0o700);
+        tempfile::Builder::new().prefix(UNFINISHED).permissions(private).tempdir_in(&self.folder)
     }
 
     /// Makes an entry of what was written, and room for it.
@@ -155,21 +162,18 @@ impl Cache {
     }
 }
 
-/// Reads an entry through; gives the file that its last use is told by.
-fn check(entry: &Path) -> io::Result<PathBuf> {
-    let digests = entry.join(DIGESTS);
-    let told = fs::read_to_string(&digests)?;
-    let told: Map<String, Value> = serde_json::from_str(&told)?;
-    if !told.contains_key(GRAPH) {
-        return Err(io::Error::other("it holds no graph"));
-    }
+/// Reads an entry through.
+fn check(entry: &Path) -> io::Result<Entry> {
+    let told: Map<String, Value> = serde_json::from_str(&fs::read_to_string(entry.join(DIGESTS))?)?;
+    let found =
+        if told.contains_key(GRAPH) { Entry::Graph(entry.join(GRAPH)) } else { Entry::Nothing };
     for (file, digest) in told {
         let is_file = Path::new(&file).file_name().is_some_and(|name| *name == *file);
         if !is_file || digest != of_file(&entry.join(&file))? {
             return Err(io::Error::other(format!("{file} is not what was written")));
         }
     }
-    Ok(digests)
+    Ok(found)
 }
 
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -8,12 +8,16 @@
 )]
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use half::{bf16, f16};
 use mar_handler::{DType, Element, Epilogue, Error, ErrorCode, Result, Tensor};
 
 /// Classes that fit a byte.
 pub(super) const BYTE_CLASSES: usize = 256;
+
+/// How many places of a mask are worked on at a time.
+const TILE: usize = 2048;
 
 /// Applies the epilogue to the first of a network's outputs; the others are dropped unless it is `None`.
 pub(super) fn apply(outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
@@ -130,24 +134,52 @@ impl<'a, T: Score> Planes<'a, T> {
             let yes = self.scores.iter().map(|score| u8::from(score.wide() > 0.0)).collect();
             return Tensor::from_vec::<u8>(&self.without(), yes);
         }
-        let winners = self.blocks().flat_map(|block| self.winners(block).1);
         if self.classes <= BYTE_CLASSES {
-            let bytes = winners.map(|winner| u8::try_from(winner).unwrap_or(u8::MAX));
-            return Tensor::from_vec::<u8>(&self.without(), bytes.collect());
+            return Tensor::from_vec::<u8>(&self.without(), self.winners(|winner| winner as u8));
         }
-        Tensor::from_vec::<i64>(&self.without(), winners.collect())
+        Tensor::from_vec::<i64>(&self.without(), self.winners(i64::from))
     }
 
-    /// The largest score of each place in a block's planes, and its class.
-    fn winners(&self, block: &[T]) -> (Vec<T>, Vec<i64>) {
-        let mut largest = block[..self.plane].to_vec();
-        let mut winners = vec![0_i64; self.plane];
-        for (class, plane) in (0_i64..).zip(block.chunks_exact(self.plane)).skip(1) {
+    /// The class with the largest score, of every place.
+    fn winners<W>(&self, as_told: impl Fn(u32) -> W) -> Vec<W> {
+        let mut told = Vec::with_capacity(self.scores.len() / self.classes);
+        for block in self.blocks() {
+            for places in self.tiles() {
+                let (_, winners) = self.winners_of(block, places);
+                told.extend(winners.into_iter().map(&as_told));
+            }
+        }
+        told
+    }
+
+    /// The places of a plane, so few at a time that what is known of them stays in the nearest cache.
+    fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let plane = self.plane;
+        (0..plane).step_by(TILE).map(move |start| start..(start + TILE).min(plane))
+    }
+
+    /// The scores of some places for each class.
+    fn of_classes(
+        &self,
+        block: &'a [T],
+        places: Range<usize>,
+    ) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
+        block.chunks_exact(self.plane).map(move |plane| &plane[places.clone()])
+    }
+
+    /// The largest score of some places in a block's planes, and its class. There is no branch in it, so that the
+    /// compiler makes one comparison of several places.
+    fn winners_of(&self, block: &'a [T], places: Range<usize>) -> (Vec<T>, Vec<u32>) {
+        let mut winners = vec![0_u32; places.len()];
+        let mut planes = (0_u32..).zip(self.of_classes(block, places));
+        let mut largest = planes.next().map(|(_, plane)| plane.to_vec()).unwrap_or_default();
+        for (class, plane) in planes {
             for ((score, largest), winner) in plane.iter().zip(&mut largest).zip(&mut winners) {
-                if beats(*score, *largest) {
-                    *largest = *score;
-                    *winner = class;
-                }
+                let wins = beats(*score, *largest);
+                *largest = if wins { *score } else { *largest };
+                // A choice would become a jump, which random scores make the processor guess wrong.
+                let all = u32::from(wins).wrapping_neg();
+                *winner = (*winner & !all) | (class & all);
             }
         }
         (largest, winners)
@@ -161,14 +193,16 @@ impl<'a, T: Score> Planes<'a, T> {
         }
         let mut sure = Vec::with_capacity(self.scores.len() / self.classes);
         for block in self.blocks() {
-            let (largest, _) = self.winners(block);
-            let mut sums = vec![0_f32; self.plane];
-            for plane in block.chunks_exact(self.plane) {
-                for ((score, largest), sum) in plane.iter().zip(&largest).zip(&mut sums) {
-                    *sum += (score.single() - largest.single()).exp();
+            for places in self.tiles() {
+                let (largest, _) = self.winners_of(block, places.clone());
+                let mut sums = vec![0_f32; places.len()];
+                for plane in self.of_classes(block, places) {
+                    for ((score, largest), sum) in plane.iter().zip(&largest).zip(&mut sums) {
+                        *sum += (score.single() - largest.single()).exp();
+                    }
                 }
+                sure.extend(sums.into_iter().map(|sum| 1.0 / sum));
             }
-            sure.extend(sums.into_iter().map(|sum| 1.0 / sum));
         }
         Tensor::from_vec::<f32>(&self.without(), sure)
     }
@@ -177,7 +211,7 @@ impl<'a, T: Score> Planes<'a, T> {
 fn softmax<T: Score>(planes: &Planes<'_, T>) -> Result<Tensor> {
     let mut all = Vec::with_capacity(planes.scores.len());
     for block in planes.blocks() {
-        let (largest, _) = planes.winners(block);
+        let (largest, _) = planes.winners_of(block, 0..planes.plane);
         let mut sums = vec![0_f64; planes.plane];
         let mut powers = Vec::with_capacity(block.len());
         for plane in block.chunks_exact(planes.plane) {
@@ -231,8 +265,10 @@ fn top_k<T: Score>(scores: &Tensor, k: usize) -> Result<Vec<Tensor>> {
 
 /// Whether a score is larger than another; what is not a number is larger than any, as libtorch has it.
 fn beats<T: Score>(score: T, other: T) -> bool {
-    let is_none = |score: T| score.partial_cmp(&score).is_none();
-    score > other || (is_none(score) && !is_none(other))
+    #[expect(clippy::eq_op, reason = "what is not a number is not even itself")]
+    let is_none = |score: T| score != score;
+    // Both sides are always looked at, which leaves nothing to jump over.
+    (score > other) | (is_none(score) & !is_none(other))
 }
 
 /// How many entries a dimension has.

@@ -42,6 +42,12 @@ impl Level {
         }
     }
 
+    /// Whether what it makes of a graph depends on the kind of processor: blocks of channels are as wide as its
+    /// registers.
+    pub(super) fn is_of_this_processor(self) -> bool {
+        matches!(self, Self::Layout | Self::All)
+    }
+
     pub(super) fn name(self) -> &'static str {
         Self::NAMED.iter().find(|(_, level)| *level == self).map_or("all", |(name, _)| name)
     }

@@ -72,7 +72,10 @@ fn open(candidates: &[PathBuf]) -> Result<Library, String> {
                 let made = made.map_err(|error| format!("it does not start: {error}"))?;
                 made.set_log_level(LogLevel::Warning);
                 let cuda = cuda::devices();
-                log::debug!("CUDA devices for ONNX Runtime: {cuda:?}");
+                match &cuda {
+                    Ok(count) => log::info!("ONNX Runtime can use {count} CUDA devices"),
+                    Err(reason) => log::debug!("ONNX Runtime can use no CUDA device: {reason}"),
+                }
                 return Ok(Library { environment: made, version, cuda });
             }
             Err(LoadDynamicError::Dlopen { error, .. }) if !path.is_absolute() => {

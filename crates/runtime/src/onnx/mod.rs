@@ -10,13 +10,17 @@ mod digest;
 mod epilogue;
 mod error;
 mod explain;
+mod files;
+mod following;
 mod items;
+mod kept;
 mod level;
 mod library;
 mod maps;
 mod model;
 mod offered;
 mod opening;
+mod optimised;
 mod options;
 mod ports;
 mod providers;
@@ -28,8 +32,10 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{Error, ErrorCode, LoadSpec, Model, Result, Runtime, Signature, Variant};
-use serde_json::{Map, Value};
+use mar_handler::{
+    Error, ErrorCode, LoadSpec, Model, Optimised, Result, Runtime, Signature, Variant,
+};
+use serde_json::Map;
 
 use library::Library;
 
@@ -45,6 +51,14 @@ impl Onnx {
             log::info!("ONNX files will not load: {reason}");
         }
         Self(library)
+    }
+
+    /// The library, which a file needs.
+    fn library(&self, file: &Path) -> Result<&Library> {
+        self.0.as_ref().map_err(|reason| {
+            let file = file.file_name().unwrap_or_default().to_string_lossy();
+            Error::new(ErrorCode::Unsupported, format!("{file} needs ONNX Runtime: {reason}"))
+        })
     }
 }
 
@@ -63,7 +77,8 @@ impl Runtime for Onnx {
 
     fn check_options(&self, spec: &LoadSpec) -> Result<()> {
         options::Options::new(&spec.options, spec.intra_op_threads)?;
-        providers::Providers::read(spec).map(drop)
+        // What the library offers is asked of it; where it is not here, nothing loads anyway.
+        if self.0.is_ok() { providers::Providers::read(spec).map(drop) } else { Ok(()) }
     }
 
     fn keeps_files(&self) -> bool {
@@ -89,12 +104,15 @@ impl Runtime for Onnx {
     }
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
-        let library = self.0.as_ref().map_err(|reason| {
-            let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
-            Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
-        })?;
+        let library = self.library(&spec.file)?;
         explain::check_weights(&spec.file)?;
         Ok(Arc::new(model::OnnxModel::load(library, spec)?))
+    }
+
+    fn optimise(&self, spec: &LoadSpec, folder: &Path) -> Result<Optimised> {
+        let library = self.library(&spec.file)?;
+        explain::check_weights(&spec.file)?;
+        optimised::write(library, spec, folder)
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

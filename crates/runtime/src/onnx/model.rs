@@ -8,56 +8,49 @@ use serde_json::{Map, Value};
 use super::binding::Places;
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
+use super::following::Following;
 use super::items::Items;
 use super::library::Library;
-use super::opening::{self, Opened};
-use super::options::Options;
 use super::ports::Port;
-use super::report::Report;
-use super::session::Network;
-use super::steps::{self, Steps};
+use super::steps::Steps;
 use super::values::{self, Input};
 
 #[derive(Debug)]
 pub(super) struct OnnxModel {
-    network: Network,
-    options: Options,
+    session: Following,
     inputs: Vec<Port>,
     outputs: Vec<String>,
     items: Items,
-    /// What is done on the device; `None` on the processor.
-    steps: Option<Steps>,
+    steps: Steps,
     device: Device,
     version: String,
-    report: Report,
 }
 
 impl OnnxModel {
     /// Opens an ONNX file, with the weights in files beside it, where it has such.
     pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
         let name = file_name(&spec.file);
-        let Opened { session, options, report } = opening::open(library, spec)?;
-        report.log(&name, &library.version);
-        let network = Network::new(session).map_err(|error| not_onnx(&spec.file, error))?;
-        let inputs = Port::all(network.session().inputs()).map_err(|cause| {
+        let session = Following::open(library, spec)?;
+        let opened = session.current();
+        opened.report.log(&name);
+        let network = opened.network.session();
+        let inputs = Port::all(network.inputs()).map_err(|cause| {
             Error::invalid_model(format!(
                 "{name} cannot be served: {cause}, which no client can send"
             ))
         })?;
-        let items = Items::of(network.session());
+        let items = Items::of(network);
         let places = Places::of(spec.device).map_err(|error| not_onnx(&spec.file, error))?;
-        let steps = places.map(|places| Steps::new(library, spec, places));
-        let outputs = network.session().outputs().iter().map(|port| port.name().to_owned());
+        let steps = Steps::new(library, spec, places);
+        let outputs = network.outputs().iter().map(|port| port.name().to_owned());
         Ok(Self {
             outputs: outputs.collect(),
             inputs,
-            network,
-            options,
+            session,
             items,
             steps,
             device: spec.device,
             version: library.version.clone(),
-            report,
         })
     }
 
@@ -84,34 +77,39 @@ impl OnnxModel {
         self.items.without_batch(answers)
     }
 
-    /// The outputs that an epilogue is about, where the host can read them, under their names.
+    /// The first outputs, where the host can read them, under their names.
     fn answers(
         &self,
         inputs: &[Tensor],
         views: &[Input<'_>],
         wanted: usize,
     ) -> Result<Vec<Tensor>> {
-        let answers = match &self.steps {
-            Some(steps) => self.network.run_bound(views, wanted, &steps.places().host),
-            None => self.network.run(views, wanted),
+        let network = &self.session.current().network;
+        let answers = match self.steps.places() {
+            Some(places) => network.run_bound(views, wanted, &places.host),
+            None => network.run(views, wanted),
         };
         let named = answers.map_err(prediction)?.into_iter().zip(&self.outputs);
         let own = |(value, name): (_, &String)| {
-            Ok(values::own(value, name, self.network.memory(), inputs)?.named(name.as_str()))
+            Ok(values::own(value, name, network.memory(), inputs)?.named(name.as_str()))
         };
         named.map(own).collect()
     }
 
-    /// The epilogue of the first output on the device, where it is done there.
-    fn on_device(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
-        let first = self.network.session().outputs().first();
-        let (Some(steps), Some(first)) = (&self.steps, first) else { return Ok(None) };
-        if !steps::take(epilogue, first.dtype()) {
+    /// The epilogue of the first output where that lies, if it is better done there.
+    fn in_place(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
+        // Kept to the end: scores lie in the memory of the session that made them.
+        let opened = self.session.current();
+        let first = opened.network.session().outputs().first();
+        if !first.is_some_and(|first| self.steps.take(epilogue, first.dtype())) {
             return Ok(None);
         }
-        let mut scores =
-            self.network.run_bound(views, 1, &steps.places().device).map_err(prediction)?;
-        scores.pop().map(|scores| steps.apply(&scores, epilogue)).transpose()
+        let scores = match self.steps.places() {
+            Some(places) => opened.network.run_bound(views, 1, &places.device),
+            None => opened.network.run(views, 1),
+        };
+        let scores = scores.map_err(prediction)?.pop();
+        scores.map(|scores| self.steps.apply(&scores, epilogue)).transpose()
     }
 }
 
@@ -121,7 +119,7 @@ impl Model for OnnxModel {
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        if let Some(done) = self.on_device(&views, epilogue)? {
+        if let Some(done) = self.in_place(&views, epilogue)? {
             return Ok(done);
         }
         // An epilogue is about the first output: the others are not made, and need not be tensors.
@@ -144,12 +142,19 @@ impl Model for OnnxModel {
         true
     }
 
+    fn use_threads(&self, threads: usize) {
+        self.session.use_threads(threads);
+    }
+
     fn describe(&self) -> Map<String, Value> {
-        let mut all = self.options.describe();
-        all.insert("runtime".into(), "ONNX Runtime".into());
+        let mut all = Map::new();
         all.insert("version".into(), self.version.clone().into());
-        self.report.describe(&mut all);
+        all.extend(self.session.current().describe());
         all
+    }
+
+    fn changes(&self) -> u64 {
+        self.session.changes()
     }
 }
 

@@ -74,9 +74,11 @@ impl Options {
                     options.inter_op_threads =
                         count(key, value)?.unwrap_or(options.inter_op_threads);
                 }
-                "execution_mode" => options.parallel = switch(key, value)?,
-                "enable_mem_arena" => options.arena = switch(key, value)?,
-                "enable_mem_pattern" => options.pattern = switch(key, value)?,
+                "execution_mode" => {
+                    options.parallel = one_of(key, value, ["sequential", "parallel"])?;
+                }
+                "enable_mem_arena" => options.arena = one_of(key, value, ["false", "true"])?,
+                "enable_mem_pattern" => options.pattern = one_of(key, value, ["false", "true"])?,
                 _ => {
                     return Err(Error::invalid_model(format!(
                         "parameter \"{key}\" is not known to ONNX Runtime here; known: {}",
@@ -86,6 +88,16 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// What is to be said where threads are asked for that will have nothing to do.
+    pub(super) fn idle_threads(&self) -> Option<String> {
+        (self.inter_op_threads > 1 && !self.parallel).then(|| {
+            format!(
+                "inter_op_thread_count {} does nothing without execution_mode: parallel",
+                self.inter_op_threads
+            )
+        })
     }
 
     /// What there is to say of a session with them.
@@ -135,11 +147,14 @@ fn count(key: &str, value: &str) -> Result<Option<usize>> {
     }
 }
 
-fn switch(key: &str, value: &str) -> Result<bool> {
+/// Whether it is the second of two words, or Triton's 1 for it.
+fn one_of(key: &str, value: &str, [first, second]: [&str; 2]) -> Result<bool> {
     match value.trim() {
         "0" => Ok(false),
         "1" => Ok(true),
-        _ => Err(wrong(key, value, "0 or 1")),
+        word if word.eq_ignore_ascii_case(first) => Ok(false),
+        word if word.eq_ignore_ascii_case(second) => Ok(true),
+        _ => Err(wrong(key, value, &format!("0 or 1, or {first} or {second}"))),
     }
 }
 
@@ -186,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_or_off_may_be_said_in_words() {
+        for (parallel, on) in [("parallel", "true"), ("1", "1"), ("Parallel", "True")] {
+            let words = [("execution_mode", parallel), ("enable_mem_arena", on)];
+            let options = of(&words).unwrap();
+            assert!(options.parallel && options.arena, "{words:?}");
+        }
+        for (sequential, off) in [("sequential", "false"), ("0", "0")] {
+            let words = [("execution_mode", sequential), ("enable_mem_pattern", off)];
+            let options = of(&words).unwrap();
+            assert!(!options.parallel && !options.pattern, "{words:?}");
+        }
+        let idle = of(&[("inter_op_thread_count", "4")]).unwrap();
+        assert!(idle.idle_threads().unwrap().contains("execution_mode"));
+        let used = [("inter_op_thread_count", "4"), ("execution_mode", "parallel")];
+        assert_eq!(of(&used).unwrap().idle_threads(), None);
+        assert_eq!(of(&[]).unwrap().idle_threads(), None);
+    }
+
+    #[test]
     fn what_is_not_known_is_refused_by_name() {
         for (key, value) in [
             ("memory.enable_memory_arena_shrinkage", "cpu:0"),
@@ -193,7 +227,7 @@ mod tests {
             ("intra_op_thread_count", "many"),
             ("intra_op_thread_count", "100000"),
             ("execution_mode", "2"),
-            ("enable_mem_arena", "true"),
+            ("enable_mem_arena", "sometimes"),
             ("graph_optimization_level", "99"),
             ("graph_optimization_level", "most"),
         ] {

@@ -6,7 +6,7 @@ use ort::ep::{
     OpenVINO, TensorRT, XNNPACK,
 };
 use ort::session::builder::SessionBuilder;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::first_cause;
 use super::offered::{self, Kind};
@@ -47,6 +47,9 @@ struct Provider {
     options: Vec<(String, String)>,
 }
 
+/// A provider and its options, as they are written.
+type Entry = (Kind, Vec<(String, String)>);
+
 /// What became of the providers that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Registered {
@@ -62,26 +65,13 @@ impl Providers {
     /// [`ErrorCode::InvalidModel`] for what is not known or contradicts itself.
     pub(super) fn read(spec: &LoadSpec) -> Result<Self> {
         let mut of = Self { asked: Vec::new(), fallback: false, device: spec.device };
-        let entries = match spec.options.get("providers") {
-            None => of.by_default(),
-            Some(Value::Array(entries)) => entries.iter().map(entry).collect::<Result<Vec<_>>>()?,
-            // Triton's parameters are texts.
-            Some(Value::String(names)) => names
-                .split(',')
-                .map(|name| Ok((kind(name.trim())?, Vec::new())))
-                .collect::<Result<_>>()?,
-            Some(_) => return Err(not_a_list()),
-        };
-        if entries.is_empty() {
-            return Err(not_a_list());
-        }
-        for (kind, options) in entries {
+        for (kind, options) in entries(&spec.options)?.unwrap_or_else(|| of.by_default()) {
             of.add(kind, options, spec.intra_op_threads)?;
         }
         Ok(of)
     }
 
-    fn by_default(&self) -> Vec<(Kind, Vec<(String, String)>)> {
+    fn by_default(&self) -> Vec<Entry> {
         let first = matches!(self.device, Device::Cuda(_)).then_some(Kind::Cuda);
         first.into_iter().chain([Kind::Cpu]).map(|kind| (kind, Vec::new())).collect()
     }
@@ -115,6 +105,11 @@ impl Providers {
     /// Whether the processor may take over all of it.
     pub(super) fn may_fall_back(&self) -> bool {
         self.fallback && self.device == Device::Cpu
+    }
+
+    /// Whether nothing but the processor is asked for.
+    pub(super) fn are_the_processor(&self) -> bool {
+        self.asked.is_empty()
     }
 
     /// What is asked for, by name.
@@ -244,8 +239,23 @@ impl Provider {
     }
 }
 
+/// What the option `providers` lists; `None` where there is none.
+fn entries(options: &Map<String, Value>) -> Result<Option<Vec<Entry>>> {
+    let entries = match options.get("providers") {
+        None => return Ok(None),
+        Some(Value::Array(entries)) => entries.iter().map(entry).collect::<Result<Vec<_>>>()?,
+        // Triton's parameters are texts.
+        Some(Value::String(names)) => {
+            let one = |name: &str| Ok((kind(name.trim())?, Vec::new()));
+            names.split(',').map(one).collect::<Result<_>>()?
+        }
+        Some(_) => return Err(not_a_list()),
+    };
+    if entries.is_empty() { Err(not_a_list()) } else { Ok(Some(entries)) }
+}
+
 /// An entry of the list: a name, or a name with options.
-fn entry(value: &Value) -> Result<(Kind, Vec<(String, String)>)> {
+fn entry(value: &Value) -> Result<Entry> {
     let (name, options) = match value {
         Value::String(name) => return Ok((kind(name)?, Vec::new())),
         Value::Object(entry) if entry.len() == 1 => entry.iter().next().ok_or_else(not_a_list)?,

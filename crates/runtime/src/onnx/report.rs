@@ -65,16 +65,16 @@ impl Report {
         ))
     }
 
-    /// One line for the log, a warning where the first choice does not run the most of it.
-    pub(super) fn log(&self, file: &str, version: &str) {
+    /// A warning where the first choice does not run the most of it. That all is as it should be is told by those who
+    /// describe the model.
+    pub(super) fn log(&self, file: &str) {
+        if self.is_as_asked() {
+            return;
+        }
         let missing = self.missing.iter().map(|(name, reason)| format!("; no {name}: {reason}"));
         let missing = missing.collect::<String>();
-        let line = format!("{file}: ONNX Runtime {version} runs {}{missing}", self.told());
-        if self.is_as_asked() {
-            log::info!("{line}");
-        } else {
-            log::warn!("{line} (asked for: {})", self.asked.join(", "));
-        }
+        let asked = self.asked.join(", ");
+        log::warn!("{file}: asked for {asked}, ONNX Runtime runs {}{missing}", self.told());
     }
 
     fn is_as_asked(&self) -> bool {

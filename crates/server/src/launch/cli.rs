@@ -22,8 +22,8 @@ Environment:
 /// Serves trained PyTorch models from .mar archives, with TorchServe's API.
 ///
 /// Starts in the background and returns once every model is loaded; --stop ends it. `marserve check ARCHIVE`
-/// replays an archive's known answers, and `marserve bench-model ARCHIVE` measures its network; both start
-/// nothing, and have a --help of their own.
+/// replays an archive's known answers, `marserve bench-model ARCHIVE` measures its network, `marserve optimize
+/// ARCHIVE` makes one whose ONNX network is optimised; they start nothing, and have a --help of their own.
 #[derive(Debug, Parser)]
 #[command(name = "marserve", version, disable_version_flag = true, after_help = ENVIRONMENT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]

@@ -1,5 +1,5 @@
 //! The command `marserve`: start in the background or the foreground, check a configuration or an archive,
-//! measure an archive, or stop.
+//! measure or optimise an archive, or stop.
 
 mod background;
 mod bench_model;
@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod files;
 mod foreground;
+mod optimize;
 mod pid_file;
 mod threads;
 mod triton;
@@ -30,6 +31,7 @@ const NOTHING_DONE: u8 = 2;
 enum Command {
     Check,
     BenchModel,
+    Optimize,
 }
 
 impl Command {
@@ -37,6 +39,7 @@ impl Command {
         match arguments.get(1)?.to_str()? {
             check::COMMAND => Some(Self::Check),
             bench_model::COMMAND => Some(Self::BenchModel),
+            optimize::COMMAND => Some(Self::Optimize),
             _ => None,
         }
     }
@@ -58,6 +61,7 @@ pub fn run(
         return match command {
             Command::Check => check::run(&arguments[2..], handlers, runtimes),
             Command::BenchModel => bench_model::run(&arguments[2..], handlers, runtimes),
+            Command::Optimize => optimize::run(&arguments[2..], runtimes),
         };
     }
     let args = match Args::try_parse_from(&arguments) {
@@ -96,11 +100,15 @@ fn report_failure(error: &anyhow::Error) {
 }
 
 /// Tells the person at the command line what was asked for and is not done.
-#[expect(clippy::print_stderr, reason = "the command line's answer to the person who typed it")]
 fn warn(configuration: &Configuration) {
     for warning in &configuration.warnings {
-        eprintln!("marserve: warning: {warning}");
+        warn_of(warning);
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's answer to the person who typed it")]
+fn warn_of(warning: &str) {
+    eprintln!("marserve: warning: {warning}");
 }
 
 /// Tells the person at the command line. Where nobody reads any more, as when a background start was

@@ -17,8 +17,8 @@ fn load(name: &str) -> OnnxModel {
 /// The model as it would be on a device.
 fn bound(name: &str) -> OnnxModel {
     let library = Library::start().unwrap();
-    let steps = Steps::new(&library, &fixture(name), Places::of_processor());
-    OnnxModel { steps: Some(steps), ..load(name) }
+    let steps = Steps::new(&library, &fixture(name), Some(Places::of_processor()));
+    OnnxModel { steps, ..load(name) }
 }
 
 fn floats(shape: &[usize]) -> Tensor {

@@ -23,6 +23,8 @@ const DOUBLE: i64 = 11;
 pub(super) enum Kind {
     Copy,
     Softmax,
+    /// The so many largest, of equal ones the first, and their places.
+    Top(usize),
     Winner,
     WinnerAndProbability,
 }
@@ -63,6 +65,14 @@ impl Step {
             Kind::Softmax => {
                 nodes.add("Softmax", &["scores"], "softmax", vec![whole("axis", axis)?])?;
                 vec![("softmax", self.element, rank)]
+            }
+            Kind::Top(count) => {
+                let count = i64::try_from(count).map_err(Error::wrap)?;
+                nodes.list("count", count)?;
+                let (inputs, outputs) = (["scores", "count"], ["largest", "places"]);
+                let axis = [whole("axis", axis)?];
+                nodes.0.push(Node::new("TopK", ONNX_DOMAIN, "top", inputs, outputs, axis)?);
+                vec![("largest", self.element, rank), ("places", TensorElementType::Int64, rank)]
             }
             Kind::Winner => vec![("winner", self.winner(&mut nodes, axis)?, less)],
             Kind::WinnerAndProbability => {
@@ -125,7 +135,7 @@ impl Step {
             nodes.add("Sigmoid", &["distance"], "sure", Vec::new())?;
         } else {
             nodes.add("Softmax", &["single"], "all", vec![whole("axis", axis)?])?;
-            nodes.axes("sure_axes", axis)?;
+            nodes.list("sure_axes", axis)?;
             nodes.add("ReduceMax", &["all", "sure_axes"], "sure", vec![whole("keepdims", 1)?])?;
         }
         nodes.along("Squeeze", "sure", "probability", axis)
@@ -140,7 +150,7 @@ impl Step {
     }
 }
 
-/// Nodes, each with one output, after which it is called.
+/// Nodes, most with one output, after which they are called.
 #[derive(Default)]
 struct Nodes(Vec<Node>);
 
@@ -159,12 +169,13 @@ impl Nodes {
     /// A node whose second input is the dimension.
     fn along(&mut self, operator: &str, input: &str, output: &str, axis: i64) -> Result<(), Error> {
         let axes = format!("{output}_axes");
-        self.axes(&axes, axis)?;
+        self.list(&axes, axis)?;
         self.add(operator, &[input, &axes], output, Vec::new())
     }
 
-    fn axes(&mut self, name: &str, axis: i64) -> Result<(), Error> {
-        self.add("Constant", &[], name, vec![Attribute::new("value_ints", &[axis][..])?])
+    /// A list of one number.
+    fn list(&mut self, name: &str, number: i64) -> Result<(), Error> {
+        self.add("Constant", &[], name, vec![Attribute::new("value_ints", &[number][..])?])
     }
 }
 

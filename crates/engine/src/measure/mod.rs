@@ -172,6 +172,7 @@ pub fn measure(
         Some(inputs) => inputs,
         None => Inputs::made_up(&opened.signature, &request.shapes, stacked)?,
     };
+    request.batch_sizes.iter().try_for_each(|size| inputs.check(*size))?;
     measured.inputs = match &opened.handler {
         Ok(_) => inputs.from.clone(),
         Err(error) => format!("{}; the handler is left out: {error}", inputs.from),

@@ -19,7 +19,7 @@ use crate::infer::Interface;
 use crate::interface::known;
 use crate::model_cache;
 use crate::network::Network;
-use crate::plan::{Layers, Machine, Plan};
+use crate::plan::{BatchLimit, Layers, Machine, Plan};
 use crate::samples::KnownAnswers;
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::Weights;
@@ -127,6 +127,10 @@ impl Opener {
         let interface = Interface::of_archive(context.signature, handler.as_ref());
         if let Some(fixed) = &interface.fixed {
             fixed.limit(&mut plan);
+        }
+        if let Some(BatchLimit { asked, reason }) = &plan.batch_limit {
+            let (model, holds) = (version.name(), plan.batch_size);
+            log::warn!("model {model}: batch size {holds} where {asked} is asked for: {reason}");
         }
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {

@@ -316,6 +316,17 @@ mod tests {
         }
         let raw = body(None, b"\xff", &[("X-Shape", "1")]);
         assert!(refused(&section, &raw).contains("the model takes ids, flag; send a form"));
+        let part = |name: &str, value: &'static str| Part::field(name.into(), value.into());
+        let form = |parts| Request { parts, ..Request::default() };
+        let error = refused(&section, &form(vec![part("ids", "[7]"), part("flags", "true")]));
+        assert!(error.contains(r#"the input "flag" is missing; the model takes ids"#), "{error}");
+        // Members and the parts of that name that hold all of it are no inputs.
+        let whole = form(vec![part("data", r#"{"ids": [7], "flag": true}"#)]);
+        assert_eq!(read(&section, &whole).unwrap().len(), 2);
+        let section =
+            json!({ "inputs": [{ "name": "data" }, { "name": "flag", "dtype": "bool" }] });
+        let whole = form(vec![part("data", r#"{"data": [7], "flag": true}"#)]);
+        assert_eq!(read(&section, &whole).unwrap().len(), 2);
     }
 
     #[test]

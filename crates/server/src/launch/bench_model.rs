@@ -18,7 +18,7 @@ use clap::Parser;
 use mar_engine::{Device, MeasureRequest, Measured, Registration, Runtime, measure};
 use serde::Serialize;
 
-use super::{NOTHING_DONE, device, print_json, report_failure, say};
+use super::{NOTHING_DONE, device, parse, print_json, report_failure, say};
 use crate::logging::one_line;
 
 /// The first argument that asks for it.
@@ -98,13 +98,9 @@ pub(super) fn run(
     handlers: Vec<Registration>,
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> ExitCode {
-    let named = std::iter::once(OsString::from(COMMAND)).chain(arguments.iter().cloned());
-    let args = match Args::try_parse_from(named) {
+    let args: Args = match parse(COMMAND, arguments) {
         Ok(args) => args,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { 0 });
-        }
+        Err(status) => return status,
     };
     let (json, min_parity) = (args.json, args.min_parity);
     let not_measured = |reason: &str| {

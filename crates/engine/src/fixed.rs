@@ -48,7 +48,9 @@ impl FixedBatch {
                 "{fixed}, so a batch has at most {rows} requests, and one of fewer is filled up and takes as long; {advice}"
             ),
         };
-        log::warn!("batch size {} where {asked} is asked for: {reason}", plan.batch_size);
+        let instead =
+            if asked > most { format!(" where {asked} is asked for") } else { String::new() };
+        log::warn!("batch size {}{instead}: {reason}", plan.batch_size);
         plan.batch_limit = Some(BatchLimit { asked, reason });
     }
 

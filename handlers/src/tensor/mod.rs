@@ -369,7 +369,16 @@ mod tests {
             (json!({}), &[("X-Shape", "2x3")], "is no list of sides"),
             (json!({}), &[("X-Shape", "2,3"), ("X-Dtype", "int8")], "X-Dtype is int8"),
             (declared, &[("X-Shape", "3,2")], "shape [3, 2] does not fit [2, -1]"),
-            (json!({ "inputs": [{ "shape": [5, -1] }] }), &[], "6 elements do not fill"),
+            (
+                json!({ "inputs": [{ "shape": [5, -1] }] }),
+                &[],
+                "6 elements do not fill [5, -1]; add",
+            ),
+            (
+                json!({}),
+                &[("X-Dtype", "float32")],
+                "bytes need their shape; add the header X-Shape",
+            ),
         ] {
             let error = refused(&section, &body(octets, &six(), headers));
             assert!(error.contains(words), "{error}");

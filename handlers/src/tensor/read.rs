@@ -278,13 +278,11 @@ fn of_bytes(data: &Bytes, input: &Input, request: &Request) -> Result<Tensor> {
             wrong(input, &format!("{SHAPE}: {text:?} is no list of sides such as 3,224,224"))
         })?,
         None => input.shape_of(elements).ok_or_else(|| {
-            wrong(
-                input,
-                &format!(
-                    "{elements} elements do not fill {:?}; add the header {SHAPE}",
-                    input.shape
-                ),
-            )
+            let reason = match &input.shape {
+                Some(shape) => format!("{elements} elements do not fill {shape:?}"),
+                None => "bytes need their shape".to_owned(),
+            };
+            wrong(input, &format!("{reason}; add the header {SHAPE}"))
         })?,
     };
     if dtype.bytes_of(&shape) != Some(data.len()) {

@@ -8,6 +8,8 @@ use super::*;
 
 /// As on a device, but for where its memory is.
 fn steps() -> Steps {
+    // The library has to be there before there are places.
+    Library::start().unwrap();
     made(Some(Places::of_processor()))
 }
 

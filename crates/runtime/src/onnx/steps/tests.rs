@@ -8,8 +8,6 @@ use super::*;
 
 /// As on a device, but for where its memory is.
 fn steps() -> Steps {
-    // The library has to be there before there are places.
-    Library::start().unwrap();
     made(Some(Places::of_processor()))
 }
 
@@ -45,6 +43,8 @@ mod on_the_processor {
 
 /// The tensor as a value of its own.
 fn on_device(tensor: &Tensor) -> DynValue {
+    // The library has to be there before it can look at anything.
+    Library::start().unwrap();
     let element = match Input::of(tensor, "scores").unwrap() {
         Input::Borrowed(view) => view.dtype().clone(),
         _ => panic!("numbers"),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -116,7 +116,7 @@ fn an_entry_that_is_damaged_is_made_anew() {
     flipped[good.len() / 2] ^= 1;
     // As it would be told of a graph that the library wrote badly.
     let no_network = format!(r#"{{"model.onnx": "{}"}}"#, blake3::hash(b"none").to_hex());
-    let damages: [(&str, &dyn Fn()); 8] = [
+    let damages: [(&str, &dyn Fn()); 9] = [
         ("cut off", &|| fs::write(&graph, &good[..good.len() / 2]).unwrap()),
         ("a bit", &|| fs::write(&graph, &flipped).unwrap()),
         ("no graph", &|| fs::remove_file(&graph).unwrap()),
@@ -126,6 +126,10 @@ fn an_entry_that_is_damaged_is_made_anew() {
         ("no network", &|| {
             fs::write(&graph, "none").unwrap();
             fs::write(&digests, &no_network).unwrap();
+        }),
+        ("a link", &|| {
+            fs::remove_dir_all(&entry).unwrap();
+            symlink("nowhere", &entry).unwrap();
         }),
         ("a file", &|| {
             fs::remove_dir_all(&entry).unwrap();

@@ -103,6 +103,10 @@ impl Model for Filled {
     fn describe(&self) -> Map<String, Value> {
         self.model.describe()
     }
+
+    fn changes(&self) -> u64 {
+        self.model.changes()
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,16 @@ impl BinaryOutputs {
         Ok(Self { all, named: named.collect::<Result<_>>()? })
     }
 
+    /// How many bytes of a response's tensors are written as JSON, and how many as they are.
+    pub fn bytes(&self, response: &InferResponse) -> (usize, usize) {
+        let of = |is_binary: bool| {
+            let outputs = response.outputs.iter();
+            let those = outputs.filter(|output| self.contains(&output.name) == is_binary);
+            those.map(|output| output.tensor.bytes().len()).sum()
+        };
+        (of(false), of(true))
+    }
+
     fn contains(&self, name: &str) -> bool {
         self.named.iter().find(|(known, _)| known == name).map_or(self.all, |(_, wanted)| *wanted)
     }

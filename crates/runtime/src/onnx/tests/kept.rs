@@ -190,11 +190,14 @@ fn a_network_that_does_not_open_is_told_as_without_a_cache_and_leaves_nothing() 
     assert!(entries(&cache).is_empty());
 }
 
-/// A place to keep `simple.onnx`, and how it is opened.
-fn kept(cache: &TempDir) -> (Kept, impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>) {
+/// A place to keep a network, and how it is opened.
+fn kept(
+    cache: &TempDir,
+    file: PathBuf,
+) -> (Kept, impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>) {
     let library = Library::start().unwrap();
     let options = Options::new(&Map::new(), 1).unwrap();
-    let spec = keeping(fixture("simple.onnx"), cache.path());
+    let spec = keeping(file, cache.path());
     let kept = Kept::of(&library, &spec, &options).unwrap();
     let open = move |file: &Path, graph: Graph<'_>| {
         let builder = options.apply(Session::builder(&library.environment)?)?;
@@ -206,8 +209,8 @@ fn kept(cache: &TempDir) -> (Kept, impl Fn(&Path, Graph<'_>) -> Result<Session, 
 #[test]
 fn a_disk_that_is_full_and_a_graph_that_is_not_read_again_fail_no_load() {
     let cache = tempfile::tempdir().unwrap();
-    let (kept, open) = kept(&cache);
     let file = fixture("simple.onnx");
+    let (kept, open) = kept(&cache, file.clone());
     let full = |path: &Path, graph: Graph<'_>| match graph {
         Graph::Written { .. } => Err(ort::Error::new("No space left on device")),
         other => open(path, other),
@@ -239,6 +242,22 @@ fn a_disk_that_is_full_and_a_graph_that_is_not_read_again_fail_no_load() {
     assert!(!kept.open(&file, never).unwrap().1);
     assert!(!kept.open(&file, never).unwrap().1);
     assert_eq!(writes.get(), 2, "once with and once without, and never again");
+}
+
+#[test]
+fn a_network_that_is_exchanged_while_it_is_read_is_not_kept_as_the_one_before() {
+    let (cache, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("model.onnx");
+    fs::copy(fixture("simple.onnx"), &file).unwrap();
+    let (kept, open) = kept(&cache, file.clone());
+    let exchanged = |path: &Path, graph: Graph<'_>| {
+        if let Graph::Written { .. } = graph {
+            fs::copy(fixture("add_fp32.onnx"), &file).unwrap();
+        }
+        open(path, graph)
+    };
+    assert!(!kept.open(&file, exchanged).unwrap().1);
+    assert!(entries(&cache).is_empty());
 }
 
 #[test]

@@ -109,7 +109,10 @@ fn fastest(rows: &[MeasuredRow]) -> Vec<String> {
         let by = |pick: fn(f64, f64) -> f64| won.iter().map(Won::times).reduce(pick);
         let (least, most) = (by(f64::min).unwrap_or(1.0), by(f64::max).unwrap_or(1.0));
         return vec![if !first.is_clear {
-            format!("none is faster than {}, at any batch and number of threads", name(first.first))
+            format!(
+                "none is clearly faster than {}, at any batch and number of threads",
+                name(first.first)
+            )
         } else if first.is_first() {
             format!("fastest at every batch and number of threads: {}", name(first.best))
         } else {
@@ -127,22 +130,22 @@ fn fastest(rows: &[MeasuredRow]) -> Vec<String> {
 struct Won<'a> {
     first: &'a MeasuredRow,
     best: &'a MeasuredRow,
-    /// Whether its quartiles and those of the first row do not overlap, or it is that row and so with the others.
+    /// Whether the quartiles of the first row do not overlap with those of the others, or of the best.
     is_clear: bool,
 }
 
 impl<'a> Won<'a> {
     fn of(cell: &'a [MeasuredRow]) -> Option<Self> {
         let [first, others @ ..] = cell else { return None };
-        let quicker = |a: &&MeasuredRow, b: &&MeasuredRow| {
-            a.milliseconds.median.total_cmp(&b.milliseconds.median)
+        let fastest =
+            cell.iter().min_by(|a, b| a.milliseconds.median.total_cmp(&b.milliseconds.median))?;
+        let as_fast = |row: &MeasuredRow, as_this: &MeasuredRow| {
+            row.milliseconds.lower_quartile <= as_this.milliseconds.upper_quartile
         };
-        let second = others.iter().min_by(quicker)?;
-        let best =
-            if second.milliseconds.median < first.milliseconds.median { second } else { first };
-        let slower = if std::ptr::eq(best, first) { second } else { first };
-        let is_clear = best.milliseconds.upper_quartile < slower.milliseconds.lower_quartile;
-        Some(Self { first, best: if is_clear { best } else { first }, is_clear })
+        // Of those that cannot be told apart, the first: a file before its twin, the usual way before others.
+        let best = cell.iter().find(|row| as_fast(row, fastest))?;
+        let is_clear = !std::ptr::eq(best, first) || !others.iter().any(|row| as_fast(row, first));
+        (!others.is_empty()).then_some(Self { first, best, is_clear })
     }
 
     fn is_first(&self) -> bool {
@@ -229,8 +232,13 @@ mod tests {
         assert_eq!(mixed, words);
         let first = said(&[cell((1, 1), 20.0), cell((2, 1), 30.0)].concat());
         assert_eq!(first, ["fastest at every batch and number of threads: f.pt (a)"]);
+        let alike = said(&[row("a", (1, 1), 10.0), row("b", (1, 1), 5.1), row("c", (1, 1), 5.0)]);
+        assert_eq!(alike, ["fastest at batch 1, 1 thread: f.pt (b), 2.0 times f.pt (a)"]);
         let none = said(&[cell((1, 1), 10.5), cell((2, 1), 10.0)].concat());
-        assert_eq!(none, ["none is faster than f.pt (a), at any batch and number of threads"]);
+        assert_eq!(
+            none,
+            ["none is clearly faster than f.pt (a), at any batch and number of threads"]
+        );
         assert!(said(&[row("a", (1, 1), 1.0)]).is_empty(), "nothing to compare it with");
     }
 

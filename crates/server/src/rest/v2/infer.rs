@@ -21,6 +21,9 @@ const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conten
 /// Bodies up to this are read and written where they arrive; larger ones elsewhere, so that no other request of
 /// the same thread waits for them.
 const SHORT: usize = 64 << 10;
+/// Tensors that come and go as bytes are looked at, not copied: as many of them take less time than another thread
+/// takes to begin.
+const SHORT_BINARY: usize = 1 << 20;
 
 /// Answers it.
 pub(super) async fn infer(
@@ -56,7 +59,11 @@ async fn answered(
             let interface = found.version.interface().cloned().unwrap_or_default();
             mar_oip::decode_raw(body, &interface)
         }
-        json => apart_if_long(body.len(), move || mar_oip::decode(&body, json)).await,
+        json => {
+            let json_bytes = json.unwrap_or(body.len()).min(body.len());
+            let size = Size { json: json_bytes, binary: body.len() - json_bytes };
+            apart_if_long(size, move || mar_oip::decode(&body, json)).await
+        }
     };
     let most = shared.settings.max_response_size;
     let asked = InferRequest {
@@ -71,8 +78,9 @@ async fn answered(
     let binary = BinaryOutputs::of(&asked).map_err(refused)?;
     let response = shared.oip.infer(&admission, asked).await.map_err(refused)?;
     let timing = response.timing;
-    let bytes = response.outputs.iter().map(|output| output.tensor.bytes().len()).sum();
-    let encoded = apart_if_long(bytes, move || mar_oip::encode(&response, &binary)).await;
+    let (as_json, as_binary) = binary.bytes(&response);
+    let size = Size { json: as_json, binary: as_binary };
+    let encoded = apart_if_long(size, move || mar_oip::encode(&response, &binary)).await;
     let encoded = encoded.map_err(refused)?;
     if encoded.len() > most {
         return Err(refused(crate::rest::predictions::too_long(most)));
@@ -91,7 +99,7 @@ async fn sent(
     let mut response = match accepted {
         None => whole(encoded),
         Some(accepted) => {
-            let deflated = apart_if_long(encoded.len(), move || {
+            let deflated = apart_if_long(Size { json: encoded.len(), binary: 0 }, move || {
                 encoding::deflated(accepted, &encoded.pieces)
                     .map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))
             });
@@ -145,10 +153,25 @@ fn headers(request: &HttpRequest) -> Vec<Header> {
     headers
 }
 
+/// How many bytes there are to read or to write.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Those that are taken apart or made one by one: JSON, or what is compressed.
+    json: usize,
+    /// Those of tensors that stay as they are.
+    binary: usize,
+}
+
+impl Size {
+    fn is_short(self) -> bool {
+        self.json <= SHORT && self.binary <= SHORT_BINARY
+    }
+}
+
 /// Does work on so many bytes: here where they are few, else where no other request waits for it.
 async fn apart_if_long<T: Send + 'static>(
-    bytes: usize,
+    size: Size,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    if bytes <= SHORT { work() } else { apart(work).await }
+    if size.is_short() { work() } else { apart(work).await }
 }

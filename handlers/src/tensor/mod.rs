@@ -362,6 +362,9 @@ mod tests {
             assert_eq!(tensors[0].shape(), [2, 3], "{section} {headers:?}");
             assert_eq!(tensors[0].as_slice::<f32>().unwrap()[4..], [4.0, 5.0]);
         }
+        // Bytes that begin as JSON may, from a client that says nothing of their type.
+        let digits = body(None, b"[1234567", &[("X-Shape", "2")]);
+        assert_eq!(read(&json!({}), &digits).unwrap()[0].bytes(), &b"[1234567"[..]);
         for (section, headers, words) in [
             (json!({}), &[][..], "bytes need their shape, in the header X-Shape"),
             (json!({}), &[("X-Shape", "2,2")], "24 bytes are not float32 of shape [2, 2]"),

@@ -143,15 +143,16 @@ fn specs(
         let own =
             input.shape.as_deref().map(|shape| &shape[usize::from(stacked).min(shape.len())..]);
         own.and_then(|sides| sides.iter().copied().collect()).ok_or_else(|| {
-            let said = match own {
-                None => "any shape".to_owned(),
-                Some(sides) => {
-                    let side = |side: &Option<usize>| side.map_or("?".into(), |n| n.to_string());
-                    format!("the sides {}", sides.iter().map(side).collect::<Vec<_>>().join(","))
-                }
+            let with = |free: &str, sides: &[Option<usize>]| {
+                let side = |side: &Option<usize>| side.map_or(free.into(), |n| n.to_string());
+                sides.iter().map(side).collect::<Vec<_>>().join(",")
+            };
+            let (said, such) = match own {
+                None => ("any shape".to_owned(), "3,96,128".to_owned()),
+                Some(sides) => (format!("the sides {}", with("?", sides)), with("128", sides)),
             };
             Error::invalid_input(format!(
-                "input \"{0}\" may have {said}; give them without the batch's, such as --shape {0}=3,96,128",
+                "input \"{0}\" may have {said}; give them without the batch's, such as --shape {0}={such}",
                 input.name
             ))
         })
@@ -271,7 +272,9 @@ mod tests {
         };
         let told = refused(vec![image.clone()], &[]);
         assert!(told.starts_with("input \"image\" may have the sides 3,?,?; give"), "{told}");
-        assert!(told.ends_with("--shape image=3,96,128"), "{told}");
+        assert!(told.ends_with("--shape image=3,128,128"), "{told}");
+        let told = refused(vec![spec("ids", DType::I64, Some(&[None, None]))], &[]);
+        assert!(told.ends_with("--shape ids=128"), "{told}");
         let told = refused(vec![spec("x", DType::F32, None)], &[]);
         assert!(told.starts_with("input \"x\" may have any shape; give"), "{told}");
         let told = refused(vec![image.clone()], &[("picture".into(), vec![3])]);

@@ -213,7 +213,7 @@ fn a_graph_is_written_as_dot_or_as_it_is() {
         );
         let again = bench.mar(&["inspect", archive, "--graph", "out/net.onnx"]);
         assert_eq!(again.status, 1, "what is there stays");
-        assert!(again.err.contains("out/net.onnx"), "{}", again.err);
+        assert!(again.err.contains("out/net.onnx is there already"), "{}", again.err);
         let wrong = bench.mar(&["inspect", archive, "--graph", "net.svg"]);
         assert_eq!(wrong.status, 1);
         assert!(wrong.err.contains("has to end in .dot or .onnx"), "{}", wrong.err);

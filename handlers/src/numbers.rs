@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use half::{bf16, f16};
 use mar_handler::Element;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 
@@ -276,6 +277,33 @@ impl Leaf for f64 {
     }
 }
 
+macro_rules! halves {
+    ($($rust:ty),*) => {$(
+        impl Leaf for $rust {
+            fn of_unsigned(value: u64) -> Option<Self> {
+                f64::of_unsigned(value).and_then(Self::of_float)
+            }
+
+            fn of_signed(value: i64) -> Option<Self> {
+                f64::of_signed(value).and_then(Self::of_float)
+            }
+
+            fn of_float(value: f64) -> Option<Self> {
+                Some(Self::from_f64(value)).filter(|value| value.is_finite())
+            }
+
+            fn of_null() -> Option<Self> {
+                Some(Self::NAN)
+            }
+
+            fn misfit() -> String {
+                does_not_fit::<Self>()
+            }
+        }
+    )*};
+}
+halves!(f16, bf16);
+
 impl Leaf for String {
     const NAME: &'static str = "text";
 
@@ -361,6 +389,14 @@ mod tests {
             assert_eq!(read::<i64>(json).is_ok(), fits, "{json}");
         }
         assert!(read::<f32>("1e39").unwrap_err().contains("does not fit float32"));
+        assert!(
+            read::<f16>("[1, 70000]").unwrap_err().contains("70000 at [1] does not fit float16")
+        );
+        assert!(read::<bf16>("-1e39").unwrap_err().contains("does not fit bfloat16"));
+        assert_eq!(
+            read::<f16>("[65504, -1, 0.1]").unwrap().values,
+            [65504.0, -1.0, 0.1].map(f16::from_f32)
+        );
         assert_eq!(read("16777217"), Ok(nested(&[], vec![16_777_216_f32])));
     }
 

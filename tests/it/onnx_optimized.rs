@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -121,6 +122,26 @@ fn an_optimised_archive_keeps_all_but_the_network_and_reproduces_the_known_answe
     assert!(told(&itself).contains("is the archive itself"), "{}", told(&itself));
     let server = start(1, None, &out);
     assert_eq!(predicted(&server, &json!({"data": [1.0, 2.0]})), json!([210.0, 5.0]));
+}
+
+#[test]
+fn weights_that_another_network_of_the_archive_needs_stay() {
+    let store = Store::new();
+    let twin = store.path().join("twin.onnx");
+    fs::copy(fixture("external.onnx"), &twin).unwrap();
+    let extra = [fixture("external.weights"), twin];
+    let archive = store.packed(PackOptions {
+        extra_files: extra.iter().map(|path| path.display().to_string()).collect(),
+        ..options("tensor", "external.onnx")
+    });
+    let out = store.path().join("fast.mar");
+    let made = optimize(&[archive.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", told(&made));
+    let names = |archive: &Path| -> BTreeSet<String> {
+        let opened = Archive::open(archive).unwrap();
+        opened.entries().iter().map(|entry| entry.name.clone()).collect()
+    };
+    assert_eq!(names(&out), names(&archive));
 }
 
 #[test]

@@ -69,5 +69,7 @@ fn a_provider_that_is_not_here_or_not_known_fails_the_load_and_leaves_the_others
         let reason = told["reason"].as_str().unwrap_or_else(|| panic!("{name}: {told}"));
         assert!(reason.contains(words), "{reason}");
     }
+    let absent = described(&server, "absent")["workers"][0]["state"].clone();
+    assert_eq!(absent, "FAILED", "a library does not change, so nobody tries again");
     assert_eq!(described(&server, "fine")["state"], "READY");
 }

@@ -151,7 +151,7 @@ fn a_network_of_a_batch_of_one_is_served_one_request_at_a_time_and_says_why() {
     assert_eq!(told["batchSize"], 1, "{told}");
     let reason = told["batchSizeReason"].as_str().unwrap();
     assert!(reason.starts_with(why) && reason.contains("export it with a dynamic"), "{reason}");
-    let warned = holding("batch size 1 where 8 is asked for");
+    let warned = holding("model one-row: batch size 1 where 8 is asked for");
     assert!(warned.iter().any(|line| line.text.contains(why)), "{warned:?}");
 }
 

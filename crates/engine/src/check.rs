@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mar::Archive;
-use mar_handler::{Context, Device, Error, ErrorCode, LoadSpec, Registration, Result, Runtime};
+use mar_handler::{Device, Error, LoadSpec, Registration, Result, Runtime};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::execution::Execution;
 use crate::infer::Interface;
 use crate::interface::known;
-use crate::open::{Opener, Unpacked, invalid, options, understood};
+use crate::open::{Opener, Unpacked, context, invalid, options, understood};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
 use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
@@ -68,10 +68,7 @@ pub fn check(
 ) -> Result<Checked> {
     let opener = Opener { handlers, runtimes };
     let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
-    let work_dir = WorkDir::create(&request.temp_dir).map_err(|error| {
-        let message = format!("cannot make a folder in {}: {error}", request.temp_dir.display());
-        Error::new(ErrorCode::Internal, message).caused_by(error)
-    })?;
+    let work_dir = WorkDir::create(&request.temp_dir)?;
     let checking = Checking { request, opener: &opener, archive: &archive };
     let model_dir = work_dir.fresh();
     catch_unwind(AssertUnwindSafe(|| checking.run(&model_dir))).unwrap_or_else(|panic| {
@@ -103,14 +100,7 @@ impl Checking<'_> {
         let device = device(request.device, runtime.as_ref(), &settings)?;
         let model = &archive.manifest().model;
         let signature = known(&settings, runtime.signature(&file)?)?;
-        let context = Context {
-            model_name: model.model_name.clone(),
-            model_version: model.model_version.clone(),
-            model_dir: model_dir.to_owned(),
-            config: settings,
-            manifest: model.extra.clone(),
-            signature,
-        };
+        let context = context(model, model_dir, settings, signature);
         let handler = registration.initialize(&context)?;
         let options = options(runtime.as_ref(), &context.config)?;
         understood(runtime.as_ref(), (&options, true), &[device])?;

@@ -106,13 +106,7 @@ impl Engine {
         runtimes: Vec<Arc<dyn Runtime>>,
         events: Arc<dyn Events>,
     ) -> Result<Self> {
-        let work_dir = WorkDir::create(&config.temp_dir).map_err(|error| {
-            Error::new(
-                ErrorCode::Internal,
-                format!("cannot make a folder in {}: {error}", config.temp_dir.display()),
-            )
-            .caused_by(error)
-        })?;
+        let work_dir = WorkDir::create(&config.temp_dir)?;
         let pool = CpuPool::new(config.cpu_threads)?;
         let workshop = Workshop::open(config.cores, config.backoff_step)?;
         Ok(Self {

@@ -48,7 +48,6 @@ impl FixedBatch {
                 "{fixed}, so a batch has at most {rows} requests, and one of fewer is filled up and takes as long; {advice}"
             ),
         };
-        log::warn!("batch size {} where {asked} is asked for: {reason}", plan.batch_size);
         plan.batch_limit = Some(BatchLimit { asked, reason });
     }
 
@@ -103,6 +102,10 @@ impl Model for Filled {
 
     fn describe(&self) -> Map<String, Value> {
         self.model.describe()
+    }
+
+    fn changes(&self) -> u64 {
+        self.model.changes()
     }
 }
 

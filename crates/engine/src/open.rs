@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mar::{Archive, Manifest};
 use mar_handler::{
-    Context, Device, Error, ErrorCode, Handler, LoadSpec, Registration, Result, Runtime,
+    Context, Device, Error, ErrorCode, Handler, LoadSpec, Registration, Result, Runtime, Signature,
 };
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ use crate::infer::Interface;
 use crate::interface::known;
 use crate::model_cache;
 use crate::network::Network;
-use crate::plan::{Layers, Machine, Plan};
+use crate::plan::{BatchLimit, Layers, Machine, Plan};
 use crate::samples::KnownAnswers;
 use crate::version::{Loaded, ModelVersion};
 use crate::weights::Weights;
@@ -127,6 +127,10 @@ impl Opener {
         let interface = Interface::of_archive(context.signature, handler.as_ref());
         if let Some(fixed) = &interface.fixed {
             fixed.limit(&mut plan);
+        }
+        if let Some(BatchLimit { asked, reason }) = &plan.batch_limit {
+            let (model, holds) = (version.name(), plan.batch_size);
+            log::warn!("model {model}: batch size {holds} where {asked} is asked for: {reason}");
         }
         let samples = KnownAnswers::open(plan.verify_samples, &model_dir)?;
         Ok(Loaded {
@@ -238,6 +242,23 @@ fn labels(handler: &dyn Handler) -> Option<Arc<[String]>> {
 /// The folder where a runtime may keep what it makes of files.
 fn cache(runtime: &dyn Runtime, config: &EngineConfig) -> Option<PathBuf> {
     model_cache::usable(config.model_cache.as_deref().filter(|_| runtime.keeps_files())?)
+}
+
+/// What the handler of an archive may know where no server gives it another name.
+pub(crate) fn context(
+    model: &mar::ManifestModel,
+    model_dir: &Path,
+    config: Map<String, Value>,
+    signature: Signature,
+) -> Context {
+    Context {
+        model_name: model.model_name.clone(),
+        model_version: model.model_version.clone(),
+        model_dir: model_dir.to_owned(),
+        config,
+        manifest: model.extra.clone(),
+        signature,
+    }
 }
 
 /// What an archive's `model-config.yaml` asks of the runtime: its section.

@@ -63,14 +63,13 @@ pub fn optimise(
         ));
     }
 
-    let cannot_make = |error: std::io::Error| {
-        let message = format!("cannot make a folder in {}: {error}", request.temp_dir.display());
-        Error::new(ErrorCode::Internal, message).caused_by(error)
-    };
-    let work_dir = WorkDir::create(&request.temp_dir).map_err(cannot_make)?;
+    let work_dir = WorkDir::create(&request.temp_dir)?;
     let (folder, made) = (work_dir.fresh(), work_dir.fresh());
     archive.extract(&folder).map_err(|error| invalid(&error))?;
-    fs::create_dir(&made).map_err(cannot_make)?;
+    fs::create_dir(&made).map_err(|error| {
+        let message = format!("cannot make {}: {error}", made.display());
+        Error::new(ErrorCode::Internal, message).caused_by(error)
+    })?;
     let spec =
         LoadSpec { options: request.options.clone(), ..LoadSpec::new(folder.join(&network)) };
     let optimised = runtime.optimise(&spec, &made)?;
@@ -80,6 +79,10 @@ pub fn optimise(
     for unused in &optimised.unused {
         let unused = folder.join(&place).join(unused);
         before += size(&unused)?;
+        // A network that lends its weights, such as a TorchScript file, is also there for itself.
+        if opener.runtime(&unused.to_string_lossy()).is_ok() {
+            continue;
+        }
         fs::remove_file(&unused).map_err(|error| failed(&unused, error))?;
     }
     let mut after = 0;

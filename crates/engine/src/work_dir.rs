@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mar_handler::{Error, ErrorCode, Result};
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
@@ -27,8 +28,15 @@ pub(crate) struct WorkDir {
 
 impl WorkDir {
     /// Makes a folder inside `parent` and removes those that dead processes left there.
-    pub(crate) fn create(parent: &Path) -> io::Result<Self> {
+    pub(crate) fn create(parent: &Path) -> Result<Self> {
         sweep(parent);
+        Self::made(parent).map_err(|error| {
+            let message = format!("cannot make a folder in {}: {error}", parent.display());
+            Error::new(ErrorCode::Internal, message).caused_by(error)
+        })
+    }
+
+    fn made(parent: &Path) -> io::Result<Self> {
         loop {
             let lock = tempfile::Builder::new().prefix(PREFIX).suffix(LOCK).tempfile_in(parent)?;
             lock.as_file().lock()?;

@@ -23,9 +23,6 @@ use crate::version::{Loaded, ModelVersion};
 use crate::weights::{Held, Slot};
 use crate::workshop::Workshop;
 
-/// How often a model that serves is asked how it runs: its runtime may follow a change of threads later on.
-const TELL_EVERY: Duration = Duration::from_millis(500);
-
 /// Everything a worker's thread owns.
 pub(crate) struct Worker {
     pub(crate) version: Arc<ModelVersion>,
@@ -200,7 +197,9 @@ impl Worker {
 
     /// Whether a model that did not load is to be tried again.
     fn may_try_again(&self, NotLoaded { error, may_pass }: &NotLoaded) -> bool {
-        let again = self.loaded.plan.may_try_again(self.seat.fail()) && *may_pass;
+        // What this build or machine has not, such as a runtime's provider, does not come while it runs.
+        let may_pass = *may_pass && error.code() != ErrorCode::Unsupported;
+        let again = self.loaded.plan.may_try_again(self.seat.fail()) && may_pass;
         let next = if again { "it is tried again" } else { "it is given up" };
         log::error!("{}: the model did not load, {next}: {error}", self.seat.name);
         self.version.seat_failed(&self.seat, error, again);
@@ -218,8 +217,7 @@ impl Worker {
     }
 
     fn serve_batches(&self, mut held: Held, slot: &Slot) -> Served {
-        let mut threads = 0;
-        let mut told = Instant::now();
+        let (mut threads, mut told) = (0, 0);
         while let Some(jobs) = self.version.queue().pull(&self.seat.retired) {
             let refreshed = slot.refresh(&mut held);
             let now_each = self.workshop.threads_each();
@@ -227,8 +225,10 @@ impl Worker {
                 threads = now_each;
                 held.model.use_threads(threads);
             }
-            if refreshed || told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
+            // A runtime may follow a change of threads later on, while it serves.
+            let changes = held.model.changes();
+            if refreshed || changes != told {
+                told = changes;
                 self.seat.runs_on(self.execution(held.model.as_ref()));
             }
             match self.run_batch(&held, jobs) {

@@ -106,6 +106,12 @@ pub trait Model: Send + Sync {
     fn describe(&self) -> Map<String, Value> {
         Map::new()
     }
+
+    /// How often what [`Self::describe`] tells has changed, for those who have asked it before. Never by
+    /// default.
+    fn changes(&self) -> u64 {
+        0
+    }
 }
 
 /// What a runtime needs to know to open a file as a model.

@@ -385,10 +385,11 @@ impl Batch {
     pub fn new(tensors: Vec<Tensor>, len: usize) -> Result<Self> {
         for tensor in &tensors {
             if tensor.shape.first() != Some(&len) {
+                let name = tensor.name().map(|name| format!(" of {name:?}")).unwrap_or_default();
                 return Err(Error::new(
                     ErrorCode::PredictionFailed,
                     format!(
-                        "a batch of {len} needs {len} as the first side of every tensor, found shape {:?}",
+                        "a batch of {len} needs {len} as the first side of every tensor, found shape {:?}{name}",
                         tensor.shape
                     ),
                 ));
@@ -597,10 +598,10 @@ mod tests {
 
     #[test]
     fn outputs_must_count_the_requests() {
-        let output = Tensor::from_vec(&[3, 1], vec![1_u8, 2, 3]).unwrap();
+        let output = Tensor::from_vec(&[3, 1], vec![1_u8, 2, 3]).unwrap().named("scores");
         let error = Batch::new(vec![output], 2).unwrap_err();
         assert_eq!(error.code(), ErrorCode::PredictionFailed);
-        assert!(error.to_string().contains("[3, 1]"), "{error}");
+        assert!(error.to_string().ends_with("found shape [3, 1] of \"scores\""), "{error}");
     }
 
     proptest! {

@@ -53,8 +53,14 @@ fn copy(archive: &Archive, name: &str, to: &Path, out: &mut dyn Write) -> Result
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).with_context(wrong)?;
     }
-    let mut file: File =
-        OpenOptions::new().write(true).create_new(true).open(to).with_context(wrong)?;
+    let opened = OpenOptions::new().write(true).create_new(true).open(to);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        bail!(
+            "{} is there already and is not replaced; choose another name or remove it",
+            to.display()
+        );
+    }
+    let mut file: File = opened.with_context(wrong)?;
     io::copy(&mut content, &mut file).with_context(wrong)?;
     writeln!(out, "wrote {}", show::plain(&to.to_string_lossy()))?;
     Ok(())

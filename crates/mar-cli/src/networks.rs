@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use mar::{Archive, PackOptions};
-use mar_onnx::{Findings, Network};
+use mar_onnx::{External, Findings, Network};
 
 /// The ONNX files of an archive, the one that is served first.
 pub(crate) fn names(archive: &Archive) -> Vec<&str> {
@@ -67,13 +67,12 @@ pub(crate) fn gather(
         let findings = match Network::open(path) {
             Err(error) => Findings { problems: vec![error.to_string()], ..Findings::default() },
             Ok(network) => {
-                let files = network.external().into_iter().map(|file| file.location);
-                added.extend(
-                    files
-                        .filter(|location| size(location).is_some())
-                        .map(|location| (beside(name, &location), source(&location)))
-                        .filter(|(name, _)| !planned.contains_key(name)),
-                );
+                for External { location, .. } in network.external() {
+                    let name = beside(name, &location);
+                    if size(&location).is_some() && !planned.contains_key(&name) {
+                        add(&mut added, name, source(&location))?;
+                    }
+                }
                 let shown = path.file_name().unwrap_or_default().to_string_lossy();
                 named(network.check(&size), |cause| format!("{shown}: {cause}"))
             }
@@ -87,6 +86,23 @@ pub(crate) fn gather(
     let names = added.keys().cloned().collect();
     options.companions.extend(added);
     Ok((warnings, names))
+}
+
+/// Adds a file with weights, under its name in the archive.
+///
+/// # Errors
+/// Where another network has another file of that name.
+fn add(added: &mut BTreeMap<String, PathBuf>, name: String, path: PathBuf) -> Result<()> {
+    let is_same = |other: &Path| other.canonicalize().ok() == path.canonicalize().ok();
+    if let Some(other) = added.get(&name).filter(|other| !is_same(other)) {
+        bail!(
+            "{} and {} would both be {name:?} in the archive, and each has the weights of another ONNX file; pack them in two archives, or save one of the networks with another name for its weights",
+            other.display(),
+            path.display()
+        );
+    }
+    added.insert(name, path);
+    Ok(())
 }
 
 fn is_network(name: &str) -> bool {

@@ -58,7 +58,7 @@ impl Network {
             Some(Failure::Io(error)) => return Err(unreadable(error)),
             Some(Failure::TooLarge) => {
                 return Err(format!(
-                    "its nodes and names take more than {MAX_READ} bytes; no network has so many"
+                    "its nodes and names take more than {MAX_READ} bytes, which no ONNX file may; export it again"
                 ));
             }
             None => {}

@@ -9,9 +9,9 @@ const WINDOW: usize = 16 << 10;
 /// What a decoder is shown once something failed: no message goes on with a field of number 0.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// The most bytes of a network's description that are read: its nodes and names, not its weights. Those of
-/// the largest language models have some ten megabytes.
-pub(crate) const MAX_READ: u64 = 256 << 20;
+/// The most bytes of a network's description that are read, its weights not counted: what Protobuf allows a file.
+/// Most networks have some megabytes, but the trees of a forest are attributes, of which there may be gigabytes.
+pub(crate) const MAX_READ: u64 = (2 << 30) - 1;
 
 /// Why a source gave out.
 #[derive(Debug)]

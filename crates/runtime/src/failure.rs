@@ -1,6 +1,6 @@
 //! What kind of failure a library's words are, while it runs a batch.
 
-use mar_handler::ErrorCode;
+use mar_handler::{Device, Error, ErrorCode, Result};
 
 /// The errors after which CUDA fails every call of the process, in the words of `cudaGetErrorString`
 /// (CUDA Runtime API, "Data types used by CUDA Runtime": those that leave the process in an inconsistent
@@ -31,6 +31,17 @@ pub(crate) fn code(text: &str) -> ErrorCode {
     }
 }
 
+/// What came of a run on a device. The processor is not lost, whatever the words are: a network's nodes have names of
+/// their author's, and its checks may quote a client.
+pub(crate) fn on<T>(device: Device, outcome: Result<T>) -> Result<T> {
+    outcome.map_err(|error| match (device, error.code()) {
+        (Device::Cpu, ErrorCode::DeviceLost) => {
+            Error::prediction_failed(error.message()).caused_by(error)
+        }
+        _ => error,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +67,18 @@ mod tests {
         ] {
             assert_eq!(code(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn words_alone_do_not_lose_the_processor() {
+        let told = |device, kind| {
+            let error = Error::new(kind, "node \"misaligned address\" failed");
+            let error = on::<()>(device, Err(error)).unwrap_err();
+            assert_eq!(error.message(), "node \"misaligned address\" failed");
+            error.code()
+        };
+        let (lost, full) = (ErrorCode::DeviceLost, ErrorCode::OutOfMemory);
+        assert_eq!(told(Device::Cpu, lost), ErrorCode::PredictionFailed);
+        assert_eq!((told(Device::Cuda(0), lost), told(Device::Cpu, full)), (lost, full));
     }
 }

@@ -316,6 +316,17 @@ mod tests {
         }
         let raw = body(None, b"\xff", &[("X-Shape", "1")]);
         assert!(refused(&section, &raw).contains("the model takes ids, flag; send a form"));
+        let part = |name: &str, value: &'static str| Part::field(name.into(), value.into());
+        let form = |parts| Request { parts, ..Request::default() };
+        let error = refused(&section, &form(vec![part("ids", "[7]"), part("flags", "true")]));
+        assert!(error.contains(r#"the input "flag" is missing; the model takes ids"#), "{error}");
+        // Members and the parts of that name that hold all of it are no inputs.
+        let whole = form(vec![part("data", r#"{"ids": [7], "flag": true}"#)]);
+        assert_eq!(read(&section, &whole).unwrap().len(), 2);
+        let section =
+            json!({ "inputs": [{ "name": "data" }, { "name": "flag", "dtype": "bool" }] });
+        let whole = form(vec![part("data", r#"{"data": [7], "flag": true}"#)]);
+        assert_eq!(read(&section, &whole).unwrap().len(), 2);
     }
 
     #[test]
@@ -351,6 +362,9 @@ mod tests {
             assert_eq!(tensors[0].shape(), [2, 3], "{section} {headers:?}");
             assert_eq!(tensors[0].as_slice::<f32>().unwrap()[4..], [4.0, 5.0]);
         }
+        // Bytes that begin as JSON may, from a client that says nothing of their type.
+        let digits = body(None, b"[1234567", &[("X-Shape", "2")]);
+        assert_eq!(read(&json!({}), &digits).unwrap()[0].bytes(), &b"[1234567"[..]);
         for (section, headers, words) in [
             (json!({}), &[][..], "bytes need their shape, in the header X-Shape"),
             (json!({}), &[("X-Shape", "2,2")], "24 bytes are not float32 of shape [2, 2]"),
@@ -358,7 +372,16 @@ mod tests {
             (json!({}), &[("X-Shape", "2x3")], "is no list of sides"),
             (json!({}), &[("X-Shape", "2,3"), ("X-Dtype", "int8")], "X-Dtype is int8"),
             (declared, &[("X-Shape", "3,2")], "shape [3, 2] does not fit [2, -1]"),
-            (json!({ "inputs": [{ "shape": [5, -1] }] }), &[], "6 elements do not fill"),
+            (
+                json!({ "inputs": [{ "shape": [5, -1] }] }),
+                &[],
+                "6 elements do not fill [5, -1]; add",
+            ),
+            (
+                json!({}),
+                &[("X-Dtype", "float32")],
+                "bytes need their shape; add the header X-Shape",
+            ),
         ] {
             let error = refused(&section, &body(octets, &six(), headers));
             assert!(error.contains(words), "{error}");

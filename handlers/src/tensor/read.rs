@@ -40,6 +40,14 @@ pub(super) fn inputs(request: &Request, declared: &[Input]) -> Result<Vec<Tensor
         let pairs = declared.iter().zip(parts);
         return pairs.map(|(input, part)| one(part, input, request)).collect();
     }
+    // A form that has the part of one input and not that of another; parts that every body has may hold all of them.
+    let has_part = |input: &&Input| request.part(&input.name).is_some();
+    let is_own = |input: &&Input| !MEMBERS.contains(&input.name.as_str()) && has_part(input);
+    if let (Some(_), Some(input)) =
+        (declared.iter().find(is_own), declared.iter().find(|input| !has_part(input)))
+    {
+        return Err(missing(input, declared));
+    }
     let part = part(request)?;
     match (Form::of(part, declared, request)?, declared) {
         (Form::Json, _) => json(&part.data, declared),
@@ -157,11 +165,7 @@ fn by_name_of(members: &Members<'_>, declared: &[Input]) -> Result<Vec<Tensor>> 
     }
     let tensor = |input: &Input| match members.get(input.name.as_str()) {
         Some(value) => of_json(value.get(), input),
-        None => Err(Error::invalid_input(format!(
-            "the input {:?} is missing; the model takes {}",
-            input.name,
-            names(declared)
-        ))),
+        None => Err(missing(input, declared)),
     };
     declared.iter().map(tensor).collect()
 }
@@ -205,8 +209,8 @@ fn of_json(text: &str, input: &Input) -> Result<Tensor> {
         DType::I64 => tensor::<i64>(text, input)?,
         DType::F32 => tensor::<f32>(text, input)?,
         DType::F64 => tensor::<f64>(text, input)?,
-        DType::F16 => rounded(text, input, f16::from_f32)?,
-        DType::BF16 => rounded(text, input, bf16::from_f32)?,
+        DType::F16 => tensor::<f16>(text, input)?,
+        DType::BF16 => tensor::<bf16>(text, input)?,
         DType::Bytes => {
             let Nested { shape, values } = nested::<String>(text, input)?;
             let data = Tensor::from_strings(&shape, values)?.bytes().clone();
@@ -218,13 +222,6 @@ fn of_json(text: &str, input: &Input) -> Result<Tensor> {
 
 fn tensor<T: Leaf + Element>(text: &str, input: &Input) -> Result<(Vec<usize>, Bytes)> {
     let Nested { shape, values } = nested::<T>(text, input)?;
-    let data = Tensor::from_vec(&shape, values)?.bytes().clone();
-    Ok((shape, data))
-}
-
-fn rounded<T: Element>(text: &str, input: &Input, to: fn(f32) -> T) -> Result<(Vec<usize>, Bytes)> {
-    let Nested { shape, values } = nested::<f32>(text, input)?;
-    let values: Vec<T> = values.into_iter().map(to).collect();
     let data = Tensor::from_vec(&shape, values)?.bytes().clone();
     Ok((shape, data))
 }
@@ -281,13 +278,11 @@ fn of_bytes(data: &Bytes, input: &Input, request: &Request) -> Result<Tensor> {
             wrong(input, &format!("{SHAPE}: {text:?} is no list of sides such as 3,224,224"))
         })?,
         None => input.shape_of(elements).ok_or_else(|| {
-            wrong(
-                input,
-                &format!(
-                    "{elements} elements do not fill {:?}; add the header {SHAPE}",
-                    input.shape
-                ),
-            )
+            let reason = match &input.shape {
+                Some(shape) => format!("{elements} elements do not fill {shape:?}"),
+                None => "bytes need their shape".to_owned(),
+            };
+            wrong(input, &format!("{reason}; add the header {SHAPE}"))
         })?,
     };
     if dtype.bytes_of(&shape) != Some(data.len()) {
@@ -332,6 +327,14 @@ fn finished(input: &Input, (dtype, shape): (DType, &[usize]), data: Bytes) -> Re
 
 fn wrong(input: &Input, reason: &dyn std::fmt::Display) -> Error {
     Error::invalid_input(format!("input {:?}: {reason}", input.name))
+}
+
+fn missing(input: &Input, declared: &[Input]) -> Error {
+    Error::invalid_input(format!(
+        "the input {:?} is missing; the model takes {}",
+        input.name,
+        names(declared)
+    ))
 }
 
 fn names(declared: &[Input]) -> String {

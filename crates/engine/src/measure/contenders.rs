@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mar::Archive;
-use mar_handler::{Context, Device, Handler, LoadSpec, Model, Result, Runtime, Signature, Variant};
+use mar_handler::{Device, Handler, LoadSpec, Model, Result, Runtime, Signature, Variant};
 use serde_json::{Map, Value};
 
 use super::MeasureRequest;
 use crate::check::device;
 use crate::infer::Interface;
 use crate::interface::known;
-use crate::open::{Opener, invalid, options, weights};
+use crate::open::{Opener, context, invalid, options, weights};
 
 /// One file, run in one way.
 pub(super) struct Contender {
@@ -78,14 +78,7 @@ impl Opened {
         };
         let signature = contenders.first().map(|first| first.signature.clone()).unwrap_or_default();
         let model = &manifest.model;
-        let context = Context {
-            model_name: model.model_name.clone(),
-            model_version: model.model_version.clone(),
-            model_dir: model_dir.to_owned(),
-            config: settings,
-            manifest: model.extra.clone(),
-            signature,
-        };
+        let context = context(model, model_dir, settings, signature);
         let named = request.handler.as_deref().or(model.handler.as_deref());
         let handler = opener.handler(named).and_then(|handler| handler.initialize(&context));
         let signature = match &handler {

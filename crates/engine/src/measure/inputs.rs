@@ -11,6 +11,10 @@ use crate::samples::request;
 
 /// Different requests that are made up at most; larger batches have them again.
 const MADE: usize = 16;
+/// Bytes of a batch at most; an archive may declare any sides.
+const MOST_BYTES: usize = 4 << 30;
+/// Bytes of all requests that are made up, if that leaves one.
+const MADE_BYTES: usize = 256 << 20;
 /// What made-up tensors come from, so that every run has the same.
 const SEED: u64 = 20;
 
@@ -60,15 +64,40 @@ impl Inputs {
             };
             specs.iter().map(tensor).collect()
         };
-        let requests = (0..MADE).map(|_| one(&mut rng)).collect::<Result<Vec<_>>>()?;
+        let bytes = specs.iter().try_fold(0_usize, |all, (_, dtype, shape)| {
+            // A text is counted as the pointers that it is at least.
+            let own = dtype.bytes_of(shape).or_else(|| DType::F64.bytes_of(shape));
+            own.and_then(|own| all.checked_add(own))
+        });
+        let bytes = bytes.filter(|bytes| *bytes <= MOST_BYTES).ok_or_else(|| {
+            let one = |(name, _, shape): &(String, DType, Vec<usize>)| format!("{name} {shape:?}");
+            too_large(&specs.iter().map(one).collect::<Vec<_>>().join(" and "))
+        })?;
+        let made = (MADE_BYTES / bytes.max(1)).clamp(1, MADE);
+        let requests = (0..made).map(|_| one(&mut rng)).collect::<Result<Vec<_>>>()?;
         let from = format!("made-up numbers, {}", told(&requests[0]));
         Ok(Self { requests, from })
+    }
+
+    /// # Errors
+    /// Where a batch of so many requests is larger than is measured.
+    pub(super) fn check(&self, size: usize) -> Result<()> {
+        let bytes = |request: &Vec<Tensor>| request.iter().map(|of| of.bytes().len()).sum();
+        let largest: usize = self.requests.iter().map(bytes).max().unwrap_or(0);
+        let fits = largest.saturating_mul(size) <= MOST_BYTES;
+        fits.then_some(()).ok_or_else(|| too_large(&format!("a batch of {size}")))
     }
 
     /// A batch of so many requests.
     pub(super) fn batch(&self, size: usize) -> Result<Batch> {
         Batch::stack(self.requests.iter().cycle().take(size).cloned().collect())
     }
+}
+
+fn too_large(what: &str) -> Error {
+    Error::invalid_input(format!(
+        "{what} takes more than {MOST_BYTES} bytes, the most that is measured; give smaller batches, or sides with --shape"
+    ))
 }
 
 /// Whether two requests may share a batch.
@@ -114,15 +143,16 @@ fn specs(
         let own =
             input.shape.as_deref().map(|shape| &shape[usize::from(stacked).min(shape.len())..]);
         own.and_then(|sides| sides.iter().copied().collect()).ok_or_else(|| {
-            let said = match own {
-                None => "any shape".to_owned(),
-                Some(sides) => {
-                    let side = |side: &Option<usize>| side.map_or("?".into(), |n| n.to_string());
-                    format!("the sides {}", sides.iter().map(side).collect::<Vec<_>>().join(","))
-                }
+            let with = |free: &str, sides: &[Option<usize>]| {
+                let side = |side: &Option<usize>| side.map_or(free.into(), |n| n.to_string());
+                sides.iter().map(side).collect::<Vec<_>>().join(",")
+            };
+            let (said, such) = match own {
+                None => ("any shape".to_owned(), "3,96,128".to_owned()),
+                Some(sides) => (format!("the sides {}", with("?", sides)), with("128", sides)),
             };
             Error::invalid_input(format!(
-                "input \"{0}\" may have {said}; give them without the batch's, such as --shape {0}=3,96,128",
+                "input \"{0}\" may have {said}; give them without the batch's, such as --shape {0}={such}",
                 input.name
             ))
         })
@@ -242,7 +272,9 @@ mod tests {
         };
         let told = refused(vec![image.clone()], &[]);
         assert!(told.starts_with("input \"image\" may have the sides 3,?,?; give"), "{told}");
-        assert!(told.ends_with("--shape image=3,96,128"), "{told}");
+        assert!(told.ends_with("--shape image=3,128,128"), "{told}");
+        let told = refused(vec![spec("ids", DType::I64, Some(&[None, None]))], &[]);
+        assert!(told.ends_with("--shape ids=128"), "{told}");
         let told = refused(vec![spec("x", DType::F32, None)], &[]);
         assert!(told.starts_with("input \"x\" may have any shape; give"), "{told}");
         let told = refused(vec![image.clone()], &[("picture".into(), vec![3])]);
@@ -250,6 +282,14 @@ mod tests {
         let given = [("image".to_owned(), vec![3, 4, 5])];
         let inputs = Inputs::made_up(&signature(vec![image]), &given, true).unwrap();
         assert_eq!(inputs.batch(2).unwrap().tensors()[0].shape(), [2, 3, 4, 5]);
+        for sides in [vec![3, 1 << 40, 1 << 40], vec![1 << 31]] {
+            let image = signature(vec![spec("image", DType::F32, None)]);
+            let error = Inputs::made_up(&image, &[("image".into(), sides)], true).unwrap_err();
+            assert!(error.message().starts_with("image ["), "{error}");
+            assert!(error.message().contains("more than"), "{error}");
+        }
+        inputs.check(4096).unwrap();
+        assert!(inputs.check(usize::MAX).unwrap_err().message().starts_with("a batch of"));
         let nobody = Inputs::made_up(&Signature::default(), &[], true).unwrap_err();
         assert!(nobody.message().contains("nobody says what the network takes"), "{nobody}");
         let inputs = Inputs::made_up(&Signature::default(), &given, true).unwrap();

@@ -16,9 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mar::Archive;
-use mar_handler::{
-    Batch, Device, Epilogue, Error, ErrorCode, Handler, Model, Registration, Result, Runtime,
-};
+use mar_handler::{Batch, Device, Epilogue, Error, Handler, Model, Registration, Result, Runtime};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -137,10 +135,7 @@ pub fn measure(
 ) -> Result<Measured> {
     let opener = Opener { handlers, runtimes };
     let archive = Archive::open(&request.archive).map_err(|error| invalid(&error))?;
-    let work_dir = WorkDir::create(&request.temp_dir).map_err(|error| {
-        let message = format!("cannot make a folder in {}: {error}", request.temp_dir.display());
-        Error::new(ErrorCode::Internal, message).caused_by(error)
-    })?;
+    let work_dir = WorkDir::create(&request.temp_dir)?;
     let model_dir = work_dir.fresh();
     let opened = caught("loading", || Opened::open(request, &opener, &archive, &model_dir))?;
     let model = &archive.manifest().model;
@@ -172,6 +167,7 @@ pub fn measure(
         Some(inputs) => inputs,
         None => Inputs::made_up(&opened.signature, &request.shapes, stacked)?,
     };
+    request.batch_sizes.iter().try_for_each(|size| inputs.check(*size))?;
     measured.inputs = match &opened.handler {
         Ok(_) => inputs.from.clone(),
         Err(error) => format!("{}; the handler is left out: {error}", inputs.from),

@@ -137,13 +137,16 @@ impl Count {
     }
 }
 
-/// The class that wins; of a single logit, whether it says yes.
-fn winner(count: usize, at: &dyn Fn(usize) -> f64) -> usize {
+/// The class that wins; of a single logit, whether it says yes. None wins where one of them is no number.
+fn winner(count: usize, at: &dyn Fn(usize) -> f64) -> Option<usize> {
+    if (0..count).any(|class| at(class).is_nan()) {
+        return None;
+    }
     if count == 1 {
-        return usize::from(at(0) > 0.0);
+        return Some(usize::from(at(0) > 0.0));
     }
     let larger = |best: usize, next: usize| if at(next) > at(best) { next } else { best };
-    (1..count).fold(0, larger)
+    Some((1..count).fold(0, larger))
 }
 
 #[cfg(test)]
@@ -177,6 +180,11 @@ mod tests {
     fn what_is_no_number_is_never_a_small_difference() {
         let parity = compare(&[2], &[1.0, 2.0], &[1.0, f32::NAN]);
         assert_eq!((parity.largest_difference, parity.same), (None, 0.5));
+        let good = [3.0, 1.0, 0.0, 1.0];
+        let parity = compare(&[2, 2], &good, &[f32::NAN; 4]);
+        assert_eq!((parity.largest_difference, parity.same), (None, 0.0), "no class wins");
+        let logit = compare(&[2, 1], &[-1.0, -2.0], &[f32::NAN, -2.0]);
+        assert_eq!((logit.largest_difference, logit.same), (None, 0.5), "nor says it no");
         let both = compare(&[2], &[1.0, f32::INFINITY], &[1.0, f32::INFINITY]);
         assert_eq!((both.largest_difference, both.same), (Some(0.0), 1.0));
     }

@@ -86,6 +86,24 @@ fn weights_in_folders_below_keep_their_place_and_those_given_otherwise_stay() {
 }
 
 #[test]
+fn two_networks_share_a_file_with_weights_and_not_a_name_for_two() {
+    let bench = with_external();
+    bench.write("net/second.onnx", bytes("external.onnx"));
+    let packed = pack(&bench, "net/external.onnx", &["--extra-files", "net/second.onnx"]);
+    assert_eq!((packed.status, packed.err.as_str()), (0, ""));
+    assert_eq!(problems(&bench, "m.mar"), Vec::<String>::new());
+
+    let bench = with_external();
+    bench.write("other/second.onnx", bytes("external.onnx"));
+    bench.write("other/external.weights", [7; 16]);
+    let refused = pack(&bench, "net/external.onnx", &["--extra-files", "other/second.onnx"]);
+    assert_eq!(refused.status, 1, "one of the two would have the other's weights");
+    for words in ["net/external.weights", "other/external.weights", "pack them in two archives"] {
+        assert!(refused.err.contains(words), "{}", refused.err);
+    }
+}
+
+#[test]
 fn what_cannot_be_served_is_neither_packed_nor_verified() {
     let whole = bytes("weights_as_inputs.onnx");
     let mut damaged = whole.clone();
@@ -195,7 +213,7 @@ fn a_graph_is_written_as_dot_or_as_it_is() {
         );
         let again = bench.mar(&["inspect", archive, "--graph", "out/net.onnx"]);
         assert_eq!(again.status, 1, "what is there stays");
-        assert!(again.err.contains("out/net.onnx"), "{}", again.err);
+        assert!(again.err.contains("out/net.onnx is there already"), "{}", again.err);
         let wrong = bench.mar(&["inspect", archive, "--graph", "net.svg"]);
         assert_eq!(wrong.status, 1);
         assert!(wrong.err.contains("has to end in .dot or .onnx"), "{}", wrong.err);

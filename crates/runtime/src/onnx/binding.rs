@@ -40,6 +40,8 @@ impl Places {
     /// The processor's memory for both, so that the same code is tested without a device.
     #[cfg(test)]
     pub(super) fn of_processor() -> Self {
+        // The library has to be there before it can be asked for memory.
+        super::library::Library::start().unwrap();
         Self { host: MemoryInfo::default(), device: MemoryInfo::default() }
     }
 }

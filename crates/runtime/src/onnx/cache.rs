@@ -74,7 +74,12 @@ impl Cache {
                 used.and_then(|file| file.set_modified(SystemTime::now())).ok();
                 Some(found)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !entry.exists() => None,
+            // A link that leads nowhere is there, and in the way.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && entry.symlink_metadata().is_err() =>
+            {
+                None
+            }
             Err(error) => {
                 self.remove(key, &error.to_string());
                 None

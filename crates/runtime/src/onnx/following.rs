@@ -3,17 +3,18 @@
 //! ONNX Runtime fixes a session's threads when it is made. So another session is made, on a thread of its own,
 //! while the one that is there serves on; whoever runs a batch on that one keeps it until the batch is done.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use mar_handler::{LoadSpec, Result};
 use parking_lot::{Mutex, RwLock};
 
+use super::files::Stamps;
 use super::library::Library;
 use super::opening::{Opened, open};
+use crate::memory;
 
 /// The session that serves, and the one that may be on its way.
 #[derive(Debug)]
@@ -27,9 +28,11 @@ pub(super) struct Following {
 struct Shared {
     library: Library,
     spec: LoadSpec,
-    /// What the file was when it was opened: a repository may exchange it for another version.
-    file: Option<Stamp>,
+    /// What the files were when they were opened.
+    files: Stamps,
     current: RwLock<Arc<Opened>>,
+    /// How many sessions have come after the first.
+    changes: AtomicU64,
     plan: Mutex<Plan>,
 }
 
@@ -44,7 +47,7 @@ struct Plan {
 impl Following {
     /// Opens a file.
     pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Self> {
-        let file = Stamp::of(&spec.file);
+        let files = Stamps::of(&spec.file);
         let opened = open(library, spec)?;
         if let Some(idle) = opened.options.idle_threads() {
             let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
@@ -54,8 +57,9 @@ impl Following {
         let shared = Shared {
             library: library.clone(),
             spec: spec.clone(),
-            file,
+            files,
             current: RwLock::new(Arc::new(opened)),
+            changes: AtomicU64::new(0),
             plan: Mutex::new(plan),
         };
         Ok(Self { shared: Arc::new(shared), maker: Mutex::new(None) })
@@ -64,6 +68,11 @@ impl Following {
     /// The session that serves.
     pub(super) fn current(&self) -> Arc<Opened> {
         Arc::clone(&self.shared.current.read())
+    }
+
+    /// How often another session has taken the place of the one before.
+    pub(super) fn changes(&self) -> u64 {
+        self.shared.changes.load(Ordering::Acquire)
     }
 
     /// Wants a session of so many threads, and does not wait for it. Workers that share the session all say so;
@@ -112,7 +121,13 @@ impl Shared {
         loop {
             let wanted = self.plan.lock().wanted;
             match self.open(wanted) {
-                Ok(opened) => *self.current.write() = Arc::new(opened),
+                Ok(opened) => {
+                    let before = mem::replace(&mut *self.current.write(), Arc::new(opened));
+                    self.changes.fetch_add(1, Ordering::Release);
+                    // What has to be given back takes its time, and nobody has to wait for it.
+                    drop(before);
+                    memory::give_back();
+                }
                 Err(reason) => self.stays(&reason),
             }
             let mut plan = self.plan.lock();
@@ -124,32 +139,21 @@ impl Shared {
     }
 
     fn open(&self, threads: usize) -> Result<Opened, String> {
-        if self.file != Stamp::of(&self.spec.file) {
-            return Err("the file has changed since it was opened".to_owned());
-        }
         let spec = LoadSpec { intra_op_threads: threads, ..self.spec.clone() };
-        open(&self.library, &spec).map_err(|error| error.message().to_owned())
+        let unchanged = || {
+            let changed = "its files have changed since they were opened";
+            (self.files == Stamps::of(&spec.file)).then_some(()).ok_or(changed)
+        };
+        unchanged()?;
+        let opened = open(&self.library, &spec).map_err(|error| error.message().to_owned())?;
+        // They may have been exchanged meanwhile.
+        unchanged()?;
+        Ok(opened)
     }
 
     fn stays(&self, reason: &str) {
         let file = self.spec.file.file_name().unwrap_or_default().to_string_lossy();
         let threads = self.current.read().options.threads.count();
         log::warn!("{file}: its session keeps its {threads} threads: {reason}");
-    }
-}
-
-/// What tells a file from one that was put in its place.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &Path) -> Option<Self> {
-        let about = fs::metadata(file).ok()?;
-        let changed = (about.mtime(), about.mtime_nsec());
-        Some(Self { inode: about.ino(), bytes: about.size(), changed })
     }
 }

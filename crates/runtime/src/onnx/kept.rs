@@ -5,7 +5,7 @@
 //! make in ways of their own.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mar_handler::{LoadSpec, Result};
 use ort::session::Session;
@@ -13,6 +13,8 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::cache::{Cache, Entry, GRAPH, WEIGHTS};
 use super::digest::Key;
+use super::error::first_cause;
+use super::files::{self, Stamps};
 use super::level::Level;
 use super::library::Library;
 use super::options::Options;
@@ -55,6 +57,8 @@ impl Graph<'_> {
 pub(super) struct Kept {
     cache: Cache,
     key: Key,
+    /// What the files were before the key was made of them.
+    files: Stamps,
 }
 
 impl Kept {
@@ -63,8 +67,10 @@ impl Kept {
         let folder = spec.cache.as_ref().filter(|_| options.level != Level::Disable)?;
         let made_by = [&library.version, ort::info(), "cpu", options.level.name()];
         let kept = Cache::open(folder).and_then(|cache| {
-            let key = Key::of(&files(&spec.file)?, &made_by).map_err(|error| error.to_string())?;
-            Ok(Self { cache, key })
+            let stamps = Stamps::of(&spec.file);
+            let files = files::all(&spec.file).map_err(|error| error.message().to_owned())?;
+            let key = Key::of(&files, &made_by).map_err(|error| error.to_string())?;
+            Ok(Self { cache, key, files: stamps })
         });
         kept.inspect_err(|reason| cannot(&spec.file, reason)).ok()
     }
@@ -116,8 +122,12 @@ impl Kept {
             match open(&graph, Graph::Ready) {
                 Ok(session) => {
                     // What is open stays so, whatever becomes of the files.
-                    let kept = self.cache.keep(made, &self.key);
-                    kept.unwrap_or_else(|error| cannot(file, &error.to_string()));
+                    if self.files == Stamps::of(file) {
+                        let kept = self.cache.keep(made, &self.key);
+                        kept.unwrap_or_else(|error| cannot(file, &error.to_string()));
+                    } else {
+                        cannot(file, "its files were exchanged while they were read");
+                    }
                     return Ok(session);
                 }
                 Err(error) => reason = told(error),
@@ -133,22 +143,5 @@ impl Kept {
 
 fn cannot(file: &Path, reason: &str) {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    log::warn!(
-        "{name}: its optimised graph is not kept: {}",
-        reason.lines().next().unwrap_or_default()
-    );
-}
-
-/// The network's file and those of its weights.
-fn files(network: &Path) -> Result<Vec<PathBuf>, String> {
-    let beside = network.parent().unwrap_or(Path::new(""));
-    let weights = weights_of(network).map_err(|error| error.message().to_owned())?;
-    let weights = weights.into_iter().map(|file| beside.join(file));
-    Ok([network.to_owned()].into_iter().chain(weights).collect())
-}
-
-/// The files with weights that a network names, from its folder on.
-pub(super) fn weights_of(network: &Path) -> Result<Vec<PathBuf>> {
-    let external = mar_onnx::Network::open(network)?.external();
-    Ok(external.into_iter().map(|file| file.location.into()).collect())
+    log::warn!("{name}: its optimised graph is not kept: {}", first_cause(reason));
 }

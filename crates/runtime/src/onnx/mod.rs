@@ -10,6 +10,7 @@ mod digest;
 mod epilogue;
 mod error;
 mod explain;
+mod files;
 mod following;
 mod items;
 mod kept;
@@ -56,7 +57,7 @@ impl Onnx {
     fn library(&self, file: &Path) -> Result<&Library> {
         self.0.as_ref().map_err(|reason| {
             let file = file.file_name().unwrap_or_default().to_string_lossy();
-            Error::new(ErrorCode::InvalidModel, format!("{file} needs ONNX Runtime: {reason}"))
+            Error::new(ErrorCode::Unsupported, format!("{file} needs ONNX Runtime: {reason}"))
         })
     }
 }

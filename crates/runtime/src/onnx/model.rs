@@ -14,6 +14,7 @@ use super::library::Library;
 use super::ports::Port;
 use super::steps::Steps;
 use super::values::{self, Input};
+use crate::failure;
 
 #[derive(Debug)]
 pub(super) struct OnnxModel {
@@ -111,11 +112,9 @@ impl OnnxModel {
         let scores = scores.map_err(prediction)?.pop();
         scores.map(|scores| self.steps.apply(&scores, epilogue)).transpose()
     }
-}
 
-impl Model for OnnxModel {
-    fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
-        self.check(&inputs)?;
+    fn run(&self, inputs: &[Tensor], epilogue: Epilogue) -> Result<Vec<Tensor>> {
+        self.check(inputs)?;
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
@@ -124,7 +123,13 @@ impl Model for OnnxModel {
         }
         // An epilogue is about the first output: the others are not made, and need not be tensors.
         let wanted = if epilogue == Epilogue::None { self.outputs.len() } else { 1 };
-        apply(self.answers(&inputs, &views, wanted)?, epilogue)
+        apply(self.answers(inputs, &views, wanted)?, epilogue)
+    }
+}
+
+impl Model for OnnxModel {
+    fn forward(&self, inputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
+        failure::on(self.device, self.run(&inputs, epilogue))
     }
 
     /// ONNX has no list of tensors of any sizes that a client could send: a network is run once for each item. One
@@ -151,6 +156,10 @@ impl Model for OnnxModel {
         all.insert("version".into(), self.version.clone().into());
         all.extend(self.session.current().describe());
         all
+    }
+
+    fn changes(&self) -> u64 {
+        self.session.changes()
     }
 }
 

@@ -8,7 +8,8 @@ use ort::session::Session;
 use serde_json::{Map, json};
 
 use super::error::not_onnx;
-use super::kept::{Graph, weights_of};
+use super::files::weights_of;
+use super::kept::Graph;
 use super::level::Level;
 use super::library::Library;
 use super::options::Options;
@@ -25,7 +26,7 @@ pub(super) fn write(library: &Library, spec: &LoadSpec, folder: &Path) -> Result
             "level disable leaves a network as it is; give basic, extended, layout or all",
         ));
     }
-    let unused = weights_of(&spec.file)?;
+    let mut unused = weights_of(&spec.file)?;
     let beside = spec.file.parent().unwrap_or(Path::new(""));
     let paths: Vec<PathBuf> = unused.iter().map(|file| beside.join(file)).collect();
     let size = |file: &PathBuf| fs::metadata(file).map_or(0, |about| about.len());
@@ -49,6 +50,11 @@ pub(super) fn write(library: &Library, spec: &LoadSpec, folder: &Path) -> Result
         Error::new(ErrorCode::Internal, format!("{}: {error}", folder.display())).caused_by(error)
     })?;
     files.sort_by_key(|file| *file != graph);
+    let unreadable = |error: io::Error| {
+        Error::new(ErrorCode::Internal, format!("{}: {error}", beside.display())).caused_by(error)
+    };
+    let shared = of_others(&spec.file, beside).map_err(unreadable)?;
+    unused.retain(|file| !shared.contains(file));
     let mut made_by = Map::new();
     made_by.insert("runtime".to_owned(), "ONNX Runtime".into());
     made_by.insert("version".to_owned(), json!(library.version));
@@ -60,4 +66,18 @@ pub(super) fn write(library: &Library, spec: &LoadSpec, folder: &Path) -> Result
         )
     });
     Ok(Optimised { files, unused, made_by, warnings: of_this_kind.into_iter().collect() })
+}
+
+/// The weights of the other networks in a folder.
+fn of_others(network: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut shared = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        let is_onnx = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        if is_onnx && file != network {
+            // What cannot be read needs nothing that could be told.
+            shared.extend(weights_of(&file).unwrap_or_default());
+        }
+    }
+    Ok(shared)
 }

@@ -14,12 +14,14 @@ use crate::options::text;
 
 /// Options that hold the address of something in this process, or code to be loaded into it: an archive has no
 /// business with either.
-const DANGEROUS: [&str; 10] = [
+const DANGEROUS: [&str; 12] = [
     "context",
     "gpu_external_alloc",
     "gpu_external_empty_cache",
     "gpu_external_free",
     "has_user_compute_stream",
+    "threadpool_args",
+    "trt_engine_decryption_lib_path",
     "trt_external_data_bytestream",
     "trt_external_data_bytestream_size",
     "trt_extra_plugin_lib_paths",

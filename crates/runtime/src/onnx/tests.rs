@@ -253,6 +253,36 @@ fn what_fails_while_it_runs_says_why_in_one_line() {
     assert!(model.forward(vec![rows(2), rows(2)], Epilogue::None).is_ok());
 }
 
+/// A file with one sum, whose node has this name, in the bytes of protobuf.
+fn sum_called(name: &str) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| -> Vec<u8> {
+        let length = u8::try_from(bytes.len()).ok().filter(|length| *length < 128).unwrap();
+        [&[number << 3 | 2, length], bytes].concat()
+    };
+    let floats = field(2, &field(1, &[8, 1]));
+    let port = |name: &[u8]| [field(1, name), floats.clone()].concat();
+    let node = [(1, "a"), (1, "b"), (2, "y"), (3, name), (4, "Add")];
+    let node = node.map(|(number, text)| field(number, text.as_bytes())).concat();
+    let ports =
+        [(11, b"a"), (11, b"b"), (12, b"y")].map(|(number, name)| field(number, &port(name)));
+    let graph = [field(1, &node), field(2, b"g"), ports.concat()].concat();
+    [vec![8, 8], field(7, &graph), field(8, &[16, 17])].concat()
+}
+
+#[test]
+fn a_node_with_the_name_of_a_failure_does_not_lose_the_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, sum_called("misaligned address")).unwrap();
+    let model = Onnx::start().load(&LoadSpec::new(file)).unwrap();
+    let row = |n: usize| Tensor::from_vec(&[n], vec![1_f32; n]).unwrap();
+    let error = model.forward(vec![row(2), row(5)], Epilogue::None).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PredictionFailed);
+    assert!(error.message().contains("misaligned address"), "{error}");
+    let sum = model.forward(vec![row(2), row(2)], Epilogue::None).unwrap();
+    assert_eq!(sum[0].as_slice::<f32>().unwrap(), [2.0; 2]);
+}
+
 #[test]
 fn texts_are_of_any_length_and_of_utf8() {
     let model = load("identity_string");
@@ -363,7 +393,7 @@ fn without_the_library_a_model_says_what_to_do() {
     let Err(error) = absent.load(&spec(fixture("simple.onnx"), Device::Cpu)) else {
         panic!("it loads")
     };
-    assert_eq!(error.code(), ErrorCode::InvalidModel);
+    assert_eq!(error.code(), ErrorCode::Unsupported);
     assert_eq!(
         error.message(),
         "simple.onnx needs ONNX Runtime: it is not here: scripts/setup fetches it"

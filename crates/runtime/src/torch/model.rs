@@ -10,6 +10,7 @@ use super::error::{first_cause, prediction};
 use super::options::Options;
 use super::script::Script;
 use super::sharing;
+use crate::failure;
 
 #[derive(Debug)]
 pub(crate) struct TorchModel {
@@ -38,7 +39,7 @@ impl TorchModel {
 
     /// What the network answers to these inputs.
     fn run(&self, inputs: &[IValue]) -> Result<IValue> {
-        self.module.forward_is(inputs).map_err(prediction)
+        failure::on(self.device, self.module.forward_is(inputs).map_err(prediction))
     }
 
     /// The inputs on the network's device.

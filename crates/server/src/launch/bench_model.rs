@@ -18,7 +18,7 @@ use clap::Parser;
 use mar_engine::{Device, MeasureRequest, Measured, Registration, Runtime, measure};
 use serde::Serialize;
 
-use super::{NOTHING_DONE, device, print_json, report_failure, say};
+use super::{NOTHING_DONE, device, parse, print_json, report_failure, say};
 use crate::logging::one_line;
 
 /// The first argument that asks for it.
@@ -44,7 +44,7 @@ struct Args {
     batch_sizes: Vec<usize>,
 
     /// Threads of a forward pass on the processor [default: 1, and as many as there are cores]
-    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = count)]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = threads)]
     threads: Vec<usize>,
 
     /// Seconds that each row is measured for; three passes at least
@@ -98,13 +98,9 @@ pub(super) fn run(
     handlers: Vec<Registration>,
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> ExitCode {
-    let named = std::iter::once(OsString::from(COMMAND)).chain(arguments.iter().cloned());
-    let args = match Args::try_parse_from(named) {
+    let args: Args = match parse(COMMAND, arguments) {
         Ok(args) => args,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { 0 });
-        }
+        Err(status) => return status,
     };
     let (json, min_parity) = (args.json, args.min_parity);
     let not_measured = |reason: &str| {
@@ -204,9 +200,17 @@ fn missed(measured: &Measured, least: f64) -> Option<String> {
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    const MOST: usize = 4096;
-    let number = text.trim().parse().ok().filter(|number| (1..=MOST).contains(number));
-    number.ok_or_else(|| format!("give numbers from 1 to {MOST}"))
+    up_to(4096, text)
+}
+
+/// As many as an archive may ask for.
+fn threads(text: &str) -> Result<usize, String> {
+    up_to(1024, text)
+}
+
+fn up_to(most: usize, text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("give numbers from 1 to {most}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -250,6 +254,7 @@ mod tests {
         }
         assert_eq!((count("16"), share("0.999")), (Ok(16), Ok(0.999)));
         assert!(count("0").is_err() && count("5000").is_err());
+        assert!(threads("1024").is_ok() && threads("1025").is_err());
         assert!(share("1.1").is_err() && share("NaN").is_err());
     }
 }

@@ -15,7 +15,7 @@ use mar_engine::{
 };
 use serde::Serialize;
 
-use super::{NOTHING_DONE, device, print_json, report_failure, say};
+use super::{NOTHING_DONE, device, parse, print_json, report_failure, say};
 use crate::logging::one_line;
 
 /// The first argument that asks for it.
@@ -68,13 +68,9 @@ pub(super) fn run(
     handlers: Vec<Registration>,
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> ExitCode {
-    let named = std::iter::once(OsString::from(COMMAND)).chain(arguments.iter().cloned());
-    let args = match Args::try_parse_from(named) {
+    let args: Args = match parse(COMMAND, arguments) {
         Ok(args) => args,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { 0 });
-        }
+        Err(status) => return status,
     };
     let request = CheckRequest {
         archive: args.archive,

@@ -94,6 +94,15 @@ pub fn run(
     })
 }
 
+/// The arguments of a command that starts no server; where they are none, or ask for help, what to end with.
+fn parse<A: Parser>(command: &str, arguments: &[OsString]) -> Result<A, ExitCode> {
+    let named = std::iter::once(OsString::from(command)).chain(arguments.iter().cloned());
+    A::try_parse_from(named).map_err(|error| {
+        drop(error.print());
+        ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { 0 })
+    })
+}
+
 #[expect(clippy::print_stderr, reason = "the command line's answer to the person who typed it")]
 fn report_failure(error: &anyhow::Error) {
     eprintln!("marserve: {error:#}");

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use clap::{Parser, ValueEnum};
 use mar_engine::{OptimiseRequest, OptimisedArchive, Runtime, optimise};
 
-use super::{NOTHING_DONE, report_failure, say, warn_of};
+use super::{NOTHING_DONE, parse, report_failure, say, warn_of};
 use crate::logging::one_line;
 
 /// The first argument that asks for it.
@@ -57,13 +57,9 @@ pub(super) fn run(
     arguments: &[OsString],
     runtimes: impl FnOnce() -> Vec<Arc<dyn Runtime>>,
 ) -> ExitCode {
-    let named = std::iter::once(OsString::from(COMMAND)).chain(arguments.iter().cloned());
-    let args = match Args::try_parse_from(named) {
+    let args: Args = match parse(COMMAND, arguments) {
         Ok(args) => args,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { 0 });
-        }
+        Err(status) => return status,
     };
     let level = args.level.to_possible_value().map(|level| level.get_name().to_owned());
     let request = OptimiseRequest {

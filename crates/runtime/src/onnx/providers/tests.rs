@@ -97,6 +97,11 @@ fn what_is_not_known_or_contradicts_itself_is_refused_by_name() {
             json!([{"tensorrt": {"trt_extra_plugin_lib_paths": "x.so"}}]),
             "trt_extra_plugin_lib_paths is not",
         ),
+        (
+            json!([{"tensorrt": {"trt_engine_decryption_lib_path": "x.so"}}]),
+            "trt_engine_decryption_lib_path is not",
+        ),
+        (json!([{"dnnl": {"threadpool_args": "4096"}}]), "threadpool_args is not"),
         (json!([{"cuda": {"enable_cuda_graph": true}}]), "enable_cuda_graph needs inputs that lie"),
         (json!([{"cuda": {"a\u{0}": 1}}]), "a zero byte"),
     ] {

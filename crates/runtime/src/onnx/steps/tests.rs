@@ -43,6 +43,8 @@ mod on_the_processor {
 
 /// The tensor as a value of its own.
 fn on_device(tensor: &Tensor) -> DynValue {
+    // The library has to be there before it can look at anything.
+    Library::start().unwrap();
     let element = match Input::of(tensor, "scores").unwrap() {
         Input::Borrowed(view) => view.dtype().clone(),
         _ => panic!("numbers"),

@@ -26,6 +26,7 @@ fn a_session_is_opened_anew_when_the_workers_share_changes_and_once_only() {
     following.use_threads(0);
     assert_eq!(threads(&following), 1);
     assert!(Arc::ptr_eq(&second, &following.current()), "one for one change");
+    assert_eq!(following.changes(), 1, "of which whoever asked before can learn");
     for wanted in 1..=4 {
         following.use_threads(wanted);
     }
@@ -55,6 +56,21 @@ fn a_file_that_is_another_one_or_gone_is_not_opened_anew() {
     assert_eq!(threads(&following), 1);
     fs::remove_file(&file).unwrap();
     following.use_threads(3);
+    assert_eq!(threads(&following), 1);
+}
+
+#[test]
+fn weights_that_were_exchanged_are_not_opened_under_the_graph_that_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["external.onnx", "external.weights"] {
+        fs::copy(fixture(file), folder.path().join(file)).unwrap();
+    }
+    let spec = LoadSpec::new(folder.path().join("external.onnx"));
+    let following = Following::open(&Library::start().unwrap(), &spec).unwrap();
+    let next = folder.path().join("next.weights");
+    fs::write(&next, 1_f32.to_le_bytes().repeat(4)).unwrap();
+    fs::rename(next, folder.path().join("external.weights")).unwrap();
+    following.use_threads(2);
     assert_eq!(threads(&following), 1);
 }
 

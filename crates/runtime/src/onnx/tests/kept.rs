@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -116,7 +116,7 @@ fn an_entry_that_is_damaged_is_made_anew() {
     flipped[good.len() / 2] ^= 1;
     // As it would be told of a graph that the library wrote badly.
     let no_network = format!(r#"{{"model.onnx": "{}"}}"#, blake3::hash(b"none").to_hex());
-    let damages: [(&str, &dyn Fn()); 8] = [
+    let damages: [(&str, &dyn Fn()); 9] = [
         ("cut off", &|| fs::write(&graph, &good[..good.len() / 2]).unwrap()),
         ("a bit", &|| fs::write(&graph, &flipped).unwrap()),
         ("no graph", &|| fs::remove_file(&graph).unwrap()),
@@ -126,6 +126,10 @@ fn an_entry_that_is_damaged_is_made_anew() {
         ("no network", &|| {
             fs::write(&graph, "none").unwrap();
             fs::write(&digests, &no_network).unwrap();
+        }),
+        ("a link", &|| {
+            fs::remove_dir_all(&entry).unwrap();
+            symlink("nowhere", &entry).unwrap();
         }),
         ("a file", &|| {
             fs::remove_dir_all(&entry).unwrap();
@@ -190,11 +194,14 @@ fn a_network_that_does_not_open_is_told_as_without_a_cache_and_leaves_nothing() 
     assert!(entries(&cache).is_empty());
 }
 
-/// A place to keep `simple.onnx`, and how it is opened.
-fn kept(cache: &TempDir) -> (Kept, impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>) {
+/// A place to keep a network, and how it is opened.
+fn kept(
+    cache: &TempDir,
+    file: PathBuf,
+) -> (Kept, impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>) {
     let library = Library::start().unwrap();
     let options = Options::new(&Map::new(), 1).unwrap();
-    let spec = keeping(fixture("simple.onnx"), cache.path());
+    let spec = keeping(file, cache.path());
     let kept = Kept::of(&library, &spec, &options).unwrap();
     let open = move |file: &Path, graph: Graph<'_>| {
         let builder = options.apply(Session::builder(&library.environment)?)?;
@@ -206,8 +213,8 @@ fn kept(cache: &TempDir) -> (Kept, impl Fn(&Path, Graph<'_>) -> Result<Session, 
 #[test]
 fn a_disk_that_is_full_and_a_graph_that_is_not_read_again_fail_no_load() {
     let cache = tempfile::tempdir().unwrap();
-    let (kept, open) = kept(&cache);
     let file = fixture("simple.onnx");
+    let (kept, open) = kept(&cache, file.clone());
     let full = |path: &Path, graph: Graph<'_>| match graph {
         Graph::Written { .. } => Err(ort::Error::new("No space left on device")),
         other => open(path, other),
@@ -239,6 +246,22 @@ fn a_disk_that_is_full_and_a_graph_that_is_not_read_again_fail_no_load() {
     assert!(!kept.open(&file, never).unwrap().1);
     assert!(!kept.open(&file, never).unwrap().1);
     assert_eq!(writes.get(), 2, "once with and once without, and never again");
+}
+
+#[test]
+fn a_network_that_is_exchanged_while_it_is_read_is_not_kept_as_the_one_before() {
+    let (cache, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("model.onnx");
+    fs::copy(fixture("simple.onnx"), &file).unwrap();
+    let (kept, open) = kept(&cache, file.clone());
+    let exchanged = |path: &Path, graph: Graph<'_>| {
+        if let Graph::Written { .. } = graph {
+            fs::copy(fixture("add_fp32.onnx"), &file).unwrap();
+        }
+        open(path, graph)
+    };
+    assert!(!kept.open(&file, exchanged).unwrap().1);
+    assert!(entries(&cache).is_empty());
 }
 
 #[test]

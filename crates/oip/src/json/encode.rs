@@ -245,3 +245,38 @@ fn separated<T>(
         write(out, element);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mar_engine::{Tensor, Timing};
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_by_the_form_in_which_each_output_goes() {
+        let output = |name: &str, numbers: usize| OutputTensor {
+            name: name.into(),
+            parameters: crate::Parameters::default(),
+            tensor: Tensor::from_vec(&[numbers], vec![1_f32; numbers]).unwrap(),
+            in_shared_memory: false,
+        };
+        let response = InferResponse {
+            model: "m".into(),
+            version: "1".into(),
+            id: None,
+            parameters: crate::Parameters::default(),
+            outputs: vec![output("a", 1), output("b", 2), output("c", 4)],
+            timing: Timing::default(),
+        };
+        let told = |all: bool, named: &[(&str, bool)]| {
+            let named = named.iter().map(|(name, wanted)| ((*name).to_owned(), *wanted));
+            BinaryOutputs { all, named: named.collect() }.bytes(&response)
+        };
+        assert_eq!(told(false, &[]), (28, 0));
+        assert_eq!(told(true, &[]), (0, 28));
+        assert_eq!(told(false, &[("b", true)]), (20, 8));
+        assert_eq!(told(true, &[("a", false), ("b", false)]), (12, 16));
+        let encoded = encode(&response, &BinaryOutputs { all: true, named: Vec::new() }).unwrap();
+        assert_eq!(encoded.len(), encoded.json.unwrap() + 28, "as many bytes behind the JSON");
+    }
+}

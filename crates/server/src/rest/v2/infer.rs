@@ -175,3 +175,16 @@ async fn apart_if_long<T: Send + 'static>(
 ) -> Result<T, Error> {
     if size.is_short() { work() } else { apart(work).await }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_takes_another_thread_sooner_than_bytes() {
+        let short = |json, binary| Size { json, binary }.is_short();
+        assert!(short(SHORT, 0) && short(100, SHORT_BINARY));
+        assert!(!short(SHORT + 1, 0) && !short(0, SHORT_BINARY + 1));
+        assert!(short(0, SHORT + 1), "a picture's tensor as bytes stays where it is");
+    }
+}

@@ -131,9 +131,9 @@ impl Busy {
     /// Sends a request and returns once it has its place behind the others.
     fn queue(&self, request: TensorRequest) -> Asked {
         let version = self.server.engine.version("m", None).unwrap();
-        let before = version.queue_load().0;
+        let before = version.requests_ready();
         let asked = ask(&self.server.engine, "m", request);
-        while version.queue_load().0 == before {
+        while version.requests_ready() == before {
             thread::yield_now();
         }
         asked

@@ -242,6 +242,11 @@ impl JobQueue {
         }
     }
 
+    /// How many requests stand in it.
+    pub(crate) fn ready(&self) -> usize {
+        self.state.lock().waiting()
+    }
+
     /// How many requests wait, and how many more may.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.state.lock();

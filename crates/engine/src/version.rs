@@ -268,6 +268,11 @@ impl ModelVersion {
         self.queue.load()
     }
 
+    /// How many requests are ready to run and wait for a worker; those that are being prepared are not among them.
+    pub fn requests_ready(&self) -> usize {
+        self.queue.ready()
+    }
+
     pub(crate) fn queue(&self) -> &Arc<JobQueue> {
         &self.queue
     }

@@ -139,7 +139,7 @@ impl Metrics {
             for version in &entry.versions {
                 let labels = [name.as_str(), version.version()];
                 counted_for_triton(&self.statistics(version), labels, found);
-                found.add(&names::triton::PENDING, &labels, float(version.queue_load().0));
+                found.add(&names::triton::PENDING, &labels, float(version.requests_ready()));
             }
         }
     }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use mar::{Archive, PackOptions};
-use mar_onnx::{External, Findings, Network};
+use mar_onnx::{External, Findings, Network, is_network};
 
 /// The ONNX files of an archive, the one that is served first.
 pub(crate) fn names(archive: &Archive) -> Vec<&str> {
     let served = archive.manifest().model.serialized_file.as_deref();
     let all = archive.entries().iter().map(|entry| &*entry.name);
-    let mut names: Vec<_> = all.filter(|name| is_network(name)).collect();
+    let mut names: Vec<_> = all.filter(|name| is_network(Path::new(name))).collect();
     names.sort_by_key(|name| Some(*name) != served);
     names
 }
@@ -54,7 +54,7 @@ pub(crate) fn gather(
 ) -> Result<(Vec<String>, Vec<String>)> {
     let planned: BTreeMap<String, PathBuf> = mar::planned(options)?.into_iter().collect();
     let (mut warnings, mut added) = (Vec::new(), BTreeMap::new());
-    for (name, path) in planned.iter().filter(|(name, _)| is_network(name)) {
+    for (name, path) in planned.iter().filter(|(name, _)| is_network(Path::new(name))) {
         // What is packed under the name counts, whether or not it is what lies beside the network.
         let source = |location: &str| {
             let given = planned.get(&beside(name, location)).cloned();
@@ -103,10 +103,6 @@ fn add(added: &mut BTreeMap<String, PathBuf>, name: String, path: PathBuf) -> Re
     }
     added.insert(name, path);
     Ok(())
-}
-
-fn is_network(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
 }
 
 fn told(path: &Path, name: &str, cause: &str) -> String {

@@ -87,8 +87,7 @@ fn preprocessing(
     let handler = model.handler.unwrap_or_default();
     let config = config.unwrap_or_default();
     // A file that cannot be read is told by who opens it as a network.
-    let is_onnx = |file: &&PathBuf| file.extension().is_some_and(|ending| ending == "onnx");
-    let file = options.serialized_file.as_ref().filter(is_onnx);
+    let file = options.serialized_file.as_ref().filter(|file| mar_onnx::is_network(file));
     let signature = file.and_then(|file| mar_onnx::signature(file).ok()).unwrap_or_default();
     let made = Preprocessing::of(&handler, path, config, model.extra, signature);
     Ok(match made {

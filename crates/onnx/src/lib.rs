@@ -23,6 +23,6 @@ mod walk;
 pub use about::{About, Batch, External, Weights};
 pub use check::Findings;
 pub use external::beside;
-pub use network::Network;
+pub use network::{Network, is_network};
 pub use port::{Length, Port};
 pub use signature::signature;

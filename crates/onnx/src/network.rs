@@ -18,6 +18,11 @@ const IR_VERSION: u32 = 1;
 const GRAPH: u32 = 7;
 const GIT_LFS: &[u8] = b"version https://git-lfs";
 
+/// Whether a file is one of ONNX, by its name.
+pub fn is_network(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
+}
+
 /// The network of an ONNX file.
 ///
 /// Weights are passed over while it is read, so that memory grows with the number of nodes and not with the

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use super::digest::{Key, of_file};
+use super::files::name;
 
 /// The graph's file in an entry.
 pub(super) const GRAPH: &str = "model.onnx";
@@ -191,8 +192,4 @@ fn size(folder: &Path) -> io::Result<u64> {
         size += fs::metadata(file)?.len();
     }
     Ok(size)
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

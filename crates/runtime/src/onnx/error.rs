@@ -5,6 +5,7 @@ use std::path::Path;
 use mar_handler::{Error, ErrorCode};
 
 use super::explain;
+use super::files::name;
 use crate::failure::code;
 
 /// A failure while a batch runs.
@@ -15,7 +16,7 @@ pub(super) fn prediction(error: ort::Error) -> Error {
 
 /// A file that does not become a model.
 pub(super) fn not_onnx(file: &Path, error: ort::Error) -> Error {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = name(file);
     // Where the file lies is the server's own business; what lies beside it has a name.
     let folder = file.parent().map(|folder| format!("{}/", folder.display())).unwrap_or_default();
     let cause = first_cause(error.message()).replace(&folder, "");

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use mar_handler::{LoadSpec, Result};
 use parking_lot::{Mutex, RwLock};
 
-use super::files::Stamps;
+use super::files::{Files, Stamps, name};
 use super::library::Library;
 use super::opening::{Opened, open};
 use crate::memory;
@@ -28,8 +28,9 @@ pub(super) struct Following {
 struct Shared {
     library: Library,
     spec: LoadSpec,
-    /// What the files were when they were opened.
-    files: Stamps,
+    /// Where it lies, and what the files were when they were opened.
+    files: Files,
+    stamps: Stamps,
     current: RwLock<Arc<Opened>>,
     /// How many sessions have come after the first.
     changes: AtomicU64,
@@ -46,18 +47,18 @@ struct Plan {
 
 impl Following {
     /// Opens a file.
-    pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Self> {
-        let files = Stamps::of(&spec.file);
-        let opened = open(library, spec)?;
+    pub(super) fn open(library: &Library, spec: &LoadSpec, files: Files) -> Result<Self> {
+        let stamps = files.stamps();
+        let opened = open(library, spec, &files)?;
         if let Some(idle) = opened.options.idle_threads() {
-            let file = spec.file.file_name().unwrap_or_default().to_string_lossy();
-            log::warn!("{file}: {idle}");
+            log::warn!("{}: {idle}", name(&spec.file));
         }
         let plan = Plan { wanted: spec.intra_op_threads.max(1), at_work: false, ended: false };
         let shared = Shared {
             library: library.clone(),
             spec: spec.clone(),
             files,
+            stamps,
             current: RwLock::new(Arc::new(opened)),
             changes: AtomicU64::new(0),
             plan: Mutex::new(plan),
@@ -142,17 +143,18 @@ impl Shared {
         let spec = LoadSpec { intra_op_threads: threads, ..self.spec.clone() };
         let unchanged = || {
             let changed = "its files have changed since they were opened";
-            (self.files == Stamps::of(&spec.file)).then_some(()).ok_or(changed)
+            (self.stamps == self.files.stamps()).then_some(()).ok_or(changed)
         };
         unchanged()?;
-        let opened = open(&self.library, &spec).map_err(|error| error.message().to_owned())?;
+        let opened =
+            open(&self.library, &spec, &self.files).map_err(|error| error.message().to_owned())?;
         // They may have been exchanged meanwhile.
         unchanged()?;
         Ok(opened)
     }
 
     fn stays(&self, reason: &str) {
-        let file = self.spec.file.file_name().unwrap_or_default().to_string_lossy();
+        let file = name(&self.spec.file);
         let threads = self.current.read().options.threads.count();
         log::warn!("{file}: its session keeps its {threads} threads: {reason}");
     }

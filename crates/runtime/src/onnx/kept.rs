@@ -14,7 +14,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use super::cache::{Cache, Entry, GRAPH, WEIGHTS};
 use super::digest::Key;
 use super::error::first_cause;
-use super::files::{self, Stamps};
+use super::files::{Files, Stamps, name};
 use super::level::Level;
 use super::library::Library;
 use super::options::Options;
@@ -57,20 +57,25 @@ impl Graph<'_> {
 pub(super) struct Kept {
     cache: Cache,
     key: Key,
+    files: Files,
     /// What the files were before the key was made of them.
-    files: Stamps,
+    stamps: Stamps,
 }
 
 impl Kept {
     /// `None` where nothing is kept: nobody wants it, there is nothing to gain, or it cannot be, which is logged.
-    pub(super) fn of(library: &Library, spec: &LoadSpec, options: &Options) -> Option<Self> {
+    pub(super) fn of(
+        library: &Library,
+        spec: &LoadSpec,
+        options: &Options,
+        files: &Files,
+    ) -> Option<Self> {
         let folder = spec.cache.as_ref().filter(|_| options.level != Level::Disable)?;
         let made_by = [&library.version, ort::info(), "cpu", options.level.name()];
         let kept = Cache::open(folder).and_then(|cache| {
-            let stamps = Stamps::of(&spec.file);
-            let files = files::all(&spec.file).map_err(|error| error.message().to_owned())?;
-            let key = Key::of(&files, &made_by).map_err(|error| error.to_string())?;
-            Ok(Self { cache, key, files: stamps })
+            let stamps = files.stamps();
+            let key = Key::of(&files.all()?, &made_by).map_err(|error| error.to_string())?;
+            Ok(Self { cache, key, files: files.clone(), stamps })
         });
         kept.inspect_err(|reason| cannot(&spec.file, reason)).ok()
     }
@@ -122,7 +127,7 @@ impl Kept {
             match open(&graph, Graph::Ready) {
                 Ok(session) => {
                     // What is open stays so, whatever becomes of the files.
-                    if self.files == Stamps::of(file) {
+                    if self.stamps == self.files.stamps() {
                         let kept = self.cache.keep(made, &self.key);
                         kept.unwrap_or_else(|error| cannot(file, &error.to_string()));
                     } else {
@@ -142,6 +147,5 @@ impl Kept {
 }
 
 fn cannot(file: &Path, reason: &str) {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    log::warn!("{name}: its optimised graph is not kept: {}", first_cause(reason));
+    log::warn!("{}: its optimised graph is not kept: {}", name(file), first_cause(reason));
 }

@@ -37,6 +37,7 @@ use mar_handler::{
 };
 use serde_json::Map;
 
+use files::Files;
 use library::Library;
 
 /// ONNX Runtime, or the reason why it is not here.
@@ -56,7 +57,7 @@ impl Onnx {
     /// The library, which a file needs.
     fn library(&self, file: &Path) -> Result<&Library> {
         self.0.as_ref().map_err(|reason| {
-            let file = file.file_name().unwrap_or_default().to_string_lossy();
+            let file = files::name(file);
             Error::new(ErrorCode::Unsupported, format!("{file} needs ONNX Runtime: {reason}"))
         })
     }
@@ -105,14 +106,13 @@ impl Runtime for Onnx {
 
     fn load(&self, spec: &LoadSpec) -> Result<Arc<dyn Model>> {
         let library = self.library(&spec.file)?;
-        explain::check_weights(&spec.file)?;
-        Ok(Arc::new(model::OnnxModel::load(library, spec)?))
+        let files = Files::checked(&spec.file)?;
+        Ok(Arc::new(model::OnnxModel::load(library, spec, files)?))
     }
 
     fn optimise(&self, spec: &LoadSpec, folder: &Path) -> Result<Optimised> {
         let library = self.library(&spec.file)?;
-        explain::check_weights(&spec.file)?;
-        optimised::write(library, spec, folder)
+        optimised::write(library, spec, &Files::checked(&spec.file)?, folder)
     }
 
     fn signature(&self, file: &Path) -> Result<Signature> {

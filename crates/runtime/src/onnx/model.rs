@@ -1,17 +1,17 @@
 //! An ONNX network that is open, on the processor or on a device.
 
-use std::path::Path;
-
 use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use serde_json::{Map, Value};
 
 use super::binding::Places;
 use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
+use super::files::{Files, name};
 use super::following::Following;
 use super::items::Items;
 use super::library::Library;
 use super::ports::Port;
+use super::session::Network;
 use super::steps::Steps;
 use super::values::{self, Input};
 use crate::failure;
@@ -29,9 +29,9 @@ pub(super) struct OnnxModel {
 
 impl OnnxModel {
     /// Opens an ONNX file, with the weights in files beside it, where it has such.
-    pub(super) fn load(library: &Library, spec: &LoadSpec) -> Result<Self> {
-        let name = file_name(&spec.file);
-        let session = Following::open(library, spec)?;
+    pub(super) fn load(library: &Library, spec: &LoadSpec, files: Files) -> Result<Self> {
+        let name = name(&spec.file);
+        let session = Following::open(library, spec, files)?;
         let opened = session.current();
         opened.report.log(&name);
         let network = opened.network.session();
@@ -81,11 +81,11 @@ impl OnnxModel {
     /// The first outputs, where the host can read them, under their names.
     fn answers(
         &self,
+        network: &Network,
         inputs: &[Tensor],
         views: &[Input<'_>],
         wanted: usize,
     ) -> Result<Vec<Tensor>> {
-        let network = &self.session.current().network;
         let answers = match self.steps.places() {
             Some(places) => network.run_bound(views, wanted, &places.host),
             None => network.run(views, wanted),
@@ -98,16 +98,19 @@ impl OnnxModel {
     }
 
     /// The epilogue of the first output where that lies, if it is better done there.
-    fn in_place(&self, views: &[Input<'_>], epilogue: Epilogue) -> Result<Option<Vec<Tensor>>> {
-        // Kept to the end: scores lie in the memory of the session that made them.
-        let opened = self.session.current();
-        let first = opened.network.session().outputs().first();
+    fn in_place(
+        &self,
+        network: &Network,
+        views: &[Input<'_>],
+        epilogue: Epilogue,
+    ) -> Result<Option<Vec<Tensor>>> {
+        let first = network.session().outputs().first();
         if !first.is_some_and(|first| self.steps.take(epilogue, first.dtype())) {
             return Ok(None);
         }
         let scores = match self.steps.places() {
-            Some(places) => opened.network.run_bound(views, 1, &places.device),
-            None => opened.network.run(views, 1),
+            Some(places) => network.run_bound(views, 1, &places.device),
+            None => network.run(views, 1),
         };
         let scores = scores.map_err(prediction)?.pop();
         scores.map(|scores| self.steps.apply(&scores, epilogue)).transpose()
@@ -118,12 +121,15 @@ impl OnnxModel {
         let views =
             inputs.iter().zip(&self.inputs).map(|(tensor, port)| Input::of(tensor, &port.name));
         let views = views.collect::<Result<Vec<_>>>()?;
-        if let Some(done) = self.in_place(&views, epilogue)? {
+        // Kept to the end: what it answers lies in its memory.
+        let opened = self.session.current();
+        let network = &opened.network;
+        if let Some(done) = self.in_place(network, &views, epilogue)? {
             return Ok(done);
         }
         // An epilogue is about the first output: the others are not made, and need not be tensors.
         let wanted = if epilogue == Epilogue::None { self.outputs.len() } else { 1 };
-        apply(self.answers(inputs, &views, wanted)?, epilogue)
+        apply(self.answers(network, inputs, &views, wanted)?, epilogue)
     }
 }
 
@@ -161,10 +167,6 @@ impl Model for OnnxModel {
     fn changes(&self) -> u64 {
         self.session.changes()
     }
-}
-
-fn file_name(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

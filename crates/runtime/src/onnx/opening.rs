@@ -7,6 +7,7 @@ use ort::session::{Session, builder::SessionBuilder};
 use serde_json::{Map, Value};
 
 use super::error::not_onnx;
+use super::files::Files;
 use super::kept::{Graph, Kept};
 use super::library::Library;
 use super::options::{Options, Threads};
@@ -45,7 +46,7 @@ impl Opened {
 }
 
 /// Opens a file.
-pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Opened> {
+pub(super) fn open(library: &Library, spec: &LoadSpec, files: &Files) -> Result<Opened> {
     let providers = Providers::read(spec)?;
     let options = Options::new(&spec.options, spec.intra_op_threads)?;
     let builder = || -> Result<SessionBuilder, ort::Error> {
@@ -56,7 +57,7 @@ pub(super) fn open(library: &Library, spec: &LoadSpec) -> Result<Opened> {
     let failed = |error| not_onnx(&spec.file, error);
     if providers.are_the_processor() {
         let open = |file: &Path, graph: Graph<'_>| graph.apply(builder()?)?.commit_from_file(file);
-        let (session, from_cache) = match Kept::of(library, spec, &options) {
+        let (session, from_cache) = match Kept::of(library, spec, &options, files) {
             Some(kept) => {
                 let (session, from_cache) = kept.open(&spec.file, open).map_err(failed)?;
                 (session, Some(from_cache))

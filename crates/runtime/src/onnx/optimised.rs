@@ -8,7 +8,7 @@ use ort::session::Session;
 use serde_json::{Map, json};
 
 use super::error::not_onnx;
-use super::files::weights_of;
+use super::files::Files;
 use super::kept::Graph;
 use super::level::Level;
 use super::library::Library;
@@ -18,7 +18,12 @@ use super::options::Options;
 const OWN_FILE_FROM: u64 = 3 << 29;
 
 /// Writes the network into a folder, and opens what it wrote.
-pub(super) fn write(library: &Library, spec: &LoadSpec, folder: &Path) -> Result<Optimised> {
+pub(super) fn write(
+    library: &Library,
+    spec: &LoadSpec,
+    files: &Files,
+    folder: &Path,
+) -> Result<Optimised> {
     let options = Options::new(&spec.options, spec.intra_op_threads)?;
     if options.level == Level::Disable {
         return Err(Error::new(
@@ -26,11 +31,10 @@ pub(super) fn write(library: &Library, spec: &LoadSpec, folder: &Path) -> Result
             "level disable leaves a network as it is; give basic, extended, layout or all",
         ));
     }
-    let mut unused = weights_of(&spec.file)?;
+    let mut unused = files.weights().map_err(Error::invalid_model)?.to_vec();
     let beside = spec.file.parent().unwrap_or(Path::new(""));
-    let paths: Vec<PathBuf> = unused.iter().map(|file| beside.join(file)).collect();
     let size = |file: &PathBuf| fs::metadata(file).map_or(0, |about| about.len());
-    let bytes: u64 = paths.iter().chain([&spec.file]).map(size).sum();
+    let bytes: u64 = files.all().map_err(Error::invalid_model)?.iter().map(size).sum();
 
     let failed = |error| not_onnx(&spec.file, error);
     let open = |file: &Path, graph: Graph<'_>| {
@@ -73,10 +77,10 @@ fn of_others(network: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut shared = Vec::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        let is_onnx = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
-        if is_onnx && file != network {
+        if mar_onnx::is_network(&file) && file != network {
             // What cannot be read needs nothing that could be told.
-            shared.extend(weights_of(&file).unwrap_or_default());
+            let needed = mar_onnx::Network::open(&file).map(|other| other.external());
+            shared.extend(needed.unwrap_or_default().into_iter().map(|file| file.location.into()));
         }
     }
     Ok(shared)

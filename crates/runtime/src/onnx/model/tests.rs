@@ -11,7 +11,9 @@ fn fixture(name: &str) -> LoadSpec {
 }
 
 fn load(name: &str) -> OnnxModel {
-    OnnxModel::load(&Library::start().unwrap(), &fixture(name)).unwrap()
+    let spec = fixture(name);
+    let files = Files::checked(&spec.file).unwrap();
+    OnnxModel::load(&Library::start().unwrap(), &spec, files).unwrap()
 }
 
 /// The model as it would be on a device.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::super::files::Files;
 use super::super::following::Following;
 use super::super::library::Library;
 use super::*;
@@ -15,7 +16,7 @@ fn threads(following: &Following) -> u64 {
 fn a_session_is_opened_anew_when_the_workers_share_changes_and_once_only() {
     let library = Library::start().unwrap();
     let spec = LoadSpec { intra_op_threads: 2, ..LoadSpec::new(fixture("simple.onnx")) };
-    let following = Following::open(&library, &spec).unwrap();
+    let following = Following::open(&library, &spec, Files::checked(&spec.file).unwrap()).unwrap();
     let first = following.current();
     following.use_threads(2);
     assert!(Arc::ptr_eq(&first, &following.current()), "nothing has changed");
@@ -37,7 +38,9 @@ fn a_session_is_opened_anew_when_the_workers_share_changes_and_once_only() {
 fn threads_given_by_hand_stay() {
     let options = [("intra_op_thread_count".to_owned(), 3.into())].into_iter().collect();
     let spec = LoadSpec { options, ..LoadSpec::new(fixture("simple.onnx")) };
-    let following = Following::open(&Library::start().unwrap(), &spec).unwrap();
+    let following =
+        Following::open(&Library::start().unwrap(), &spec, Files::checked(&spec.file).unwrap())
+            .unwrap();
     let first = following.current();
     following.use_threads(2);
     assert_eq!(threads(&following), 3);
@@ -49,7 +52,12 @@ fn a_file_that_is_another_one_or_gone_is_not_opened_anew() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.onnx");
     fs::copy(fixture("simple.onnx"), &file).unwrap();
-    let following = Following::open(&Library::start().unwrap(), &LoadSpec::new(&file)).unwrap();
+    let following = Following::open(
+        &Library::start().unwrap(),
+        &LoadSpec::new(&file),
+        Files::checked(&file).unwrap(),
+    )
+    .unwrap();
     fs::copy(fixture("add_fp32.onnx"), folder.path().join("next.onnx")).unwrap();
     fs::rename(folder.path().join("next.onnx"), &file).unwrap();
     following.use_threads(2);
@@ -66,7 +74,9 @@ fn weights_that_were_exchanged_are_not_opened_under_the_graph_that_serves() {
         fs::copy(fixture(file), folder.path().join(file)).unwrap();
     }
     let spec = LoadSpec::new(folder.path().join("external.onnx"));
-    let following = Following::open(&Library::start().unwrap(), &spec).unwrap();
+    let following =
+        Following::open(&Library::start().unwrap(), &spec, Files::checked(&spec.file).unwrap())
+            .unwrap();
     let next = folder.path().join("next.weights");
     fs::write(&next, 1_f32.to_le_bytes().repeat(4)).unwrap();
     fs::rename(next, folder.path().join("external.weights")).unwrap();

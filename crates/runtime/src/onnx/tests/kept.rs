@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::super::cache::Cache;
 use super::super::digest::Key;
+use super::super::files::Files;
 use super::super::kept::{Graph, Kept};
 use super::super::library::Library;
 use super::super::options::Options;
@@ -202,7 +203,7 @@ fn kept(
     let library = Library::start().unwrap();
     let options = Options::new(&Map::new(), 1).unwrap();
     let spec = keeping(file, cache.path());
-    let kept = Kept::of(&library, &spec, &options).unwrap();
+    let kept = Kept::of(&library, &spec, &options, &Files::checked(&spec.file).unwrap()).unwrap();
     let open = move |file: &Path, graph: Graph<'_>| {
         let builder = options.apply(Session::builder(&library.environment)?)?;
         graph.apply(builder)?.commit_from_file(file)

@@ -118,10 +118,7 @@ impl Opener {
         let context = Context {
             model_name: version.name().to_owned(),
             model_version: version.version().to_owned(),
-            model_dir: model_dir.clone(),
-            config: settings,
-            manifest: archive.manifest().model.extra.clone(),
-            signature,
+            ..context(&archive.manifest().model, &model_dir, settings, signature)
         };
         let handler = registration.initialize(&context)?;
         let interface = Interface::of_archive(context.signature, handler.as_ref());

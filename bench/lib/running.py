@@ -68,7 +68,7 @@ class Server:
         folder = Path(self.held.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         place = Place(folder, free_ports(self.peer.ports))
         began = time.monotonic()
-        made = self.peer.pack(self.job, folder)
+        made = self.peer.pack(self.job, self.setting, folder)
         if made is not None:
             self.packed = {"seconds": time.monotonic() - began, "bytes": processes.tree_bytes([Path(made)])}
         self.request, self.base = self.peer.request(self.job), self.peer.base(place)

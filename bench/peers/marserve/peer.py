@@ -24,6 +24,7 @@ def program(name):
 class Marserve(Peer):
     title = "marserve"
     ports = 3
+    program = staticmethod(program)
 
     def install(self):
         """Builds it, unless `MARSERVE` and `MAR` name what is built."""

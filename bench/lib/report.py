@@ -67,13 +67,17 @@ def section(name, job):
     parts = [f"## {name}", f"{job['title'][0].upper()}{job['title'][1:]}." + batches(job)]
     able = {key: entry for key, entry in job["entries"].items() if any(entry["rounds"])}
     if able:
-        parts += [closed(able, job), opened(able, job["rates"]), costs(able), f"![]({name}.svg)" if job.get("plot") else ""]
+        parts += [closed(able, job), opened(able, job["rates"]), costs(able), picture(job)]
     reasons = [f"- {entry['title']}: {entry['cannot']}." for entry in job["entries"].values() if entry["cannot"]]
     reasons += [f"- {entry['title']}: not measured, see below." for entry in job["entries"].values()
                 if not entry["cannot"] and not any(entry["rounds"])]
     if reasons:
         parts.append("Not here:\n\n" + "\n".join(reasons))
     return "\n\n".join(part for part in parts if part)
+
+
+def picture(job):
+    return f"![throughput, latency and processor time by clients]({job['plot']})" if job.get("plot") else ""
 
 
 def batches(job):

@@ -22,8 +22,8 @@ from jobs import CACHE, JOBS, MADE, ROOT
 from peer import Setting, discover
 
 QUICK = ("marserve", "torchserve")
-# What marserve itself is loaded with, and what the U-Net is in both forms: enough for what must hold.
-QUICK_FORMS = {"empty-tensor": ("torchscript",), "empty-png": ("torchscript",)}
+# One form is enough where the network is nearly nothing; of the U-Net both are told.
+QUICK_FORMS = {"empty-tensor": ("torchscript",), "empty-png": ("torchscript",), "unet-small": ("torchscript", "onnx")}
 DESCRIPTION = """Compares marserve with the servers that people run today: the same weights, the same preprocessing, the same
 number of threads, one server at a time on loopback, driven by oha. Installs them into the user's cache first.
 
@@ -36,7 +36,8 @@ def parsed(arguments):
     parser.add_argument("--jobs", nargs="+", metavar="JOB", help="these alone; see --list")
     parser.add_argument("--peers", nargs="+", metavar="PEER", help="these alone: a server (torchserve) or one of its forms (torchserve/onnx)")
     parser.add_argument("--rounds", type=int, help="rounds of each job [default: 5; 3 with --quick]")
-    parser.add_argument("--seconds", type=float, help="of each load [default: 10; 2 with --quick]")
+    parser.add_argument("--seconds", type=float, help="of each load [default: 10; 1.5 with --quick]")
+    parser.add_argument("--minutes", type=float, default=0, help="in the last round the load goes on for so long, and memory is told")
     parser.add_argument("--workers", type=int, default=1, help="forward passes at once, of every server [default: 1]")
     parser.add_argument("--threads", type=int, default=1, help="threads of a forward pass, of every server [default: 1]")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the results [default: bench/results]")
@@ -46,7 +47,7 @@ def parsed(arguments):
     parser.add_argument("--install-only", action="store_true", help="install what is chosen, and measure nothing")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 5)
-    options.seconds = options.seconds or (2 if options.quick else 10)
+    options.seconds = options.seconds or (1.5 if options.quick else 10)
     if options.rounds < 1 or options.seconds <= 0 or options.workers < 1 or options.threads < 1:
         parser.error("--rounds, --seconds, --workers and --threads are above 0")
     return options
@@ -75,7 +76,7 @@ def matching(known, asked):
 
 
 def forms(job, peers, options):
-    """Who takes part in a job. With --quick one form is enough where the network is nearly nothing."""
+    """Who takes part in a job: with --quick not every form of the weights."""
     if options.quick and not options.peers and job.name in QUICK_FORMS:
         return [peer for peer in peers if peer.name.split("/")[1] in QUICK_FORMS[job.name]]
     return peers
@@ -139,7 +140,8 @@ def machine():
 
 
 def plan_of(options):
-    return measure.Plan(options.rounds, options.seconds, min(2.0, options.seconds), rates=1 if options.quick else 2)
+    warm_up = min(2 if options.quick else 5, options.seconds)
+    return measure.Plan(options.rounds, options.seconds, warm_up, 1 if options.quick else 2, options.minutes)
 
 
 def run(options, jobs, peers, reasons):
@@ -147,7 +149,7 @@ def run(options, jobs, peers, reasons):
     setting, plan = Setting(options.workers, options.threads), plan_of(options)
     results = {
         "date": datetime.date.today().isoformat(), "machine": machine(), "oha": load.VERSION, "load_average": [os.getloadavg()[0], 0],
-        "setting": vars(setting), "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "warm_up": plan.warm_up},
+        "setting": vars(setting), "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "warm_up": plan.warm_up, "minutes": plan.minutes},
         "missing": reasons, "servers": about_servers(peers, setting), "jobs": {},
     }
     ours = {peer.form: peer for peer in peers if peer.folder.name == "marserve"}

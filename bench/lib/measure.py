@@ -5,6 +5,7 @@ fixed rates of the open loops are taken, the same for all: half of what the slow
 """
 
 import sys
+import time
 from dataclasses import dataclass
 
 import floors
@@ -15,6 +16,7 @@ from running import Idle, Server, Trouble
 CLIENTS = (1, 8, 32)
 BUSY = 8  # clients of the warm-up, and of what is told once
 SHARE = 0.5  # of a throughput, for a rate
+HALF_MINUTE = 30
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Plan:
     seconds: float
     warm_up: float
     rates: int = 2
+    minutes: float = 0  # that the load goes on in the last round
     clients: tuple = CLIENTS
 
 
@@ -54,7 +57,8 @@ def measure(job, peers, setting, plan, marserve):
     for number in range(plan.rounds):
         say(f"{job.name}: round {number + 1} of {plan.rounds}")
         steps = [lambda: bare_loops(bare, marserve, job, setting, plan)]
-        steps += [lambda peer=peer: measured(entries, peer, job, setting, (plan, loads)) for peer in able]
+        long = plan.minutes if number == plan.rounds - 1 else 0
+        steps += [lambda peer=peer, long=long: measured(entries, peer, job, setting, (plan, loads, long)) for peer in able]
         for step in steps if number % 2 == 0 else reversed(steps):
             step()
     return {"title": job.title, "batch": job.batch, "delay": job.delay, "rates": rates, "bare": bare, "entries": entries}
@@ -102,7 +106,7 @@ def measured(entries, peer, job, setting, how):
 
 def one(peer, job, setting, how):
     """One server, from its start to its end."""
-    plan, loads = how
+    plan, loads, minutes = how
     with Server(peer, job, setting) as server:
         told = {"ready": server.ready, "packed": server.packed, "loaded": memory(server), "loads": {}}
         send(server, Load(plan.warm_up, BUSY))
@@ -115,7 +119,17 @@ def one(peer, job, setting, how):
         # One that went wrong under load was not doing its work.
         server.check()
         told["after"] = memory(server)
+        told["later"] = later(server, minutes)
         return told
+
+
+def later(server, minutes):
+    """[minutes of load, bytes] each half minute, of a load that goes on for so long."""
+    found, began = [], time.monotonic()
+    while time.monotonic() < began + 60 * minutes:
+        send(server, Load(min(HALF_MINUTE, 60 * minutes), BUSY))
+        found.append([(time.monotonic() - began) / 60, memory(server)["pss"]])
+    return found
 
 
 def memory(server):

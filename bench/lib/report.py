@@ -129,9 +129,15 @@ def costs(entries):
     for key, entry in entries.items():
         if key.startswith("floor/"):
             continue
-        rows.append([entry["title"], figure(entry, ("loaded", "pss"), times=2**-20), figure(entry, ("after", "pss"), times=2**-20),
+        rows.append([entry["title"], figure(entry, ("loaded", "pss"), times=2**-20), figure(entry, ("after", "pss"), times=2**-20), grown(entry),
                      figure(entry, ("ready",)), figure(entry, ("packed", "seconds")), figure(entry, ("packed", "bytes"), times=1e-6)])
-    return table(["", "loaded, MiB", "after the load, MiB", "start to first right answer, s", "packing, s", "packed, MB"], rows)
+    return table(["", "loaded, MiB", "after the load, MiB", "after minutes of it, MiB", "start to first right answer, s", "packing, s", "packed, MB"], rows)
+
+
+def grown(entry):
+    """Memory at the end of a load that went on in the last round; nothing where none did."""
+    later = pick(entry["rounds"][-1], ("later",))
+    return f"{short(later[-1][1] / 2**20)} ({later[-1][0]:.0f} min)" if later else ""
 
 
 def around(results):

@@ -85,7 +85,9 @@ def forms(job, peers, options):
 def install(peers, jobs):
     """Installs what is not there; returns those that can run, and why the others cannot."""
     load.install()
-    able, reasons = [], {}
+    floor = Empty()
+    floor.install()
+    able, reasons = [], {floor.name: floor.missing()} if floor.missing() else {}
     for peer in peers:
         reason = peer.missing()
         if reason is None:
@@ -214,8 +216,6 @@ def main(arguments=None):
         print(f"bench: {error}", file=sys.stderr)
         return 2
     processes.adopt()
-    if not (options.quick and options.peers):
-        Empty().install()
     able, reasons = install(peers, jobs)
     if options.install_only or not able:
         return 0 if able else 1

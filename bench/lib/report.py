@@ -151,7 +151,11 @@ def around(results):
     head = ["server", "versions", "installing, s", "installed, MB", "without a model, MiB"]
     return ("## Around it\n\nMemory is the proportional set size of all of a server's processes, as the kernel counts it: a page that"
             " several share is counted once. Installing is from public packages into an empty folder, once, as fast as the network was.\n\n"
-            + table(head, rows))
+            + table(head, rows) + left_out(results["missing"]))
+
+
+def left_out(reasons):
+    return "".join(f"\n\nLeft out: {name}, because {reason}." for name, reason in reasons.items())
 
 
 def configuration(results):

@@ -277,7 +277,7 @@ def results(**entries):
     return {
         "date": "2026-01-02", "oha": "1.2.3", "load_average": [0.1, 0.2], "setting": {"workers": 1, "threads": 2},
         "machine": {"cpu": "A processor", "cores": 2, "memory": 8 << 30, "system": "Linux 6"},
-        "plan": {"rounds": 3, "seconds": 2, "warm_up": 1},
+        "plan": {"rounds": 3, "seconds": 2, "warm_up": 1}, "missing": {"ray/onnx": "there is no `ray`"},
         "servers": {"marserve": {"versions": {"marserve": "0.1"}, "install_seconds": None, "install_bytes": 5e6, "idle": None}},
         "jobs": {"empty-tensor": {"title": "nothing", "batch": 1, "delay": 1, "rates": [], "entries": names,
                                   "bare": {"torchscript": [{"throughput": 100.0}, {"throughput": 110.0}]}}},
@@ -325,6 +325,7 @@ class ThePage(unittest.TestCase):
         self.assertIn("| m | 8 clients | 3000 (2800 to 4100) | 1 | 2 | 3 |", page)
         self.assertIn("the bare runtime in a loop, torchscript", page)
         self.assertIn("1 worker of 2 threads", page)
+        self.assertIn("Left out: ray/onnx, because there is no `ray`.", page)
         self.assertIn("**empty-tensor, m.** as it comes", page)
         self.assertIn("Nothing: every request of every round was answered with 200.", page)
 

@@ -20,6 +20,7 @@ from checks import checks
 from floors import Empty
 from jobs import CACHE, JOBS, MADE, ROOT
 from peer import Setting, discover
+from running import Server, Trouble
 
 QUICK = ("marserve", "torchserve")
 # One form is enough where the network is nearly nothing; of the U-Net both are told.
@@ -44,6 +45,7 @@ def parsed(arguments):
     parser.add_argument("--check", action="store_true", help="end with 1 where what must hold is missed")
     parser.add_argument("--no-plots", action="store_true", help="draw nothing, and install nothing to draw with")
     parser.add_argument("--list", action="store_true", help="print jobs and peers, and do nothing")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="start each server, hold its answer against the right one, load nothing")
     parser.add_argument("--install-only", action="store_true", help="install what is chosen, and measure nothing")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 5)
@@ -51,6 +53,23 @@ def parsed(arguments):
     if options.rounds < 1 or options.seconds <= 0 or options.workers < 1 or options.threads < 1:
         parser.error("--rounds, --seconds, --workers and --threads are above 0")
     return options
+
+
+def tried(jobs, peers, setting):
+    """Starts each server for each job, without a load: how long until it was right, or what is wrong. How many are wrong."""
+    wrong = 0
+    for job in jobs:
+        for peer in peers:
+            reason = peer.cannot(job)
+            if reason is None:
+                try:
+                    with Server(peer, job, setting) as server:
+                        bytes_of = processes.memory(server.processes())[0]
+                        reason = f"right after {server.ready:.2f} s, {bytes_of / 2**20:.0f} MiB"
+                except (Trouble, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+                    wrong, reason = wrong + 1, f"WRONG: {error}"
+            print(f"{job.name:16} {peer.name:32} {reason}", flush=True)
+    return wrong
 
 
 def chosen(options, known):
@@ -82,12 +101,14 @@ def forms(job, peers, options):
     return peers
 
 
-def install(peers, jobs):
+def install(peers, jobs, only_peers=False):
     """Installs what is not there; returns those that can run, and why the others cannot."""
-    load.install()
-    floor = Empty()
-    floor.install()
-    able, reasons = [], {floor.name: floor.missing()} if floor.missing() else {}
+    able, reasons = [], {}
+    if not only_peers:
+        load.install()
+        floor = Empty()
+        floor.install()
+        reasons = {floor.name: floor.missing()} if floor.missing() else {}
     for peer in peers:
         reason = peer.missing()
         if reason is None:
@@ -216,7 +237,9 @@ def main(arguments=None):
         print(f"bench: {error}", file=sys.stderr)
         return 2
     processes.adopt()
-    able, reasons = install(peers, jobs)
+    able, reasons = install(peers, jobs, options.only_try)
+    if options.only_try:
+        return 1 if reasons or tried(jobs, able, Setting(options.workers, options.threads)) else 0
     if options.install_only or not able:
         return 0 if able else 1
     began = time.monotonic()

@@ -43,9 +43,7 @@ def install():
     """Builds oha into the cache where it is not there; `OHA` names one of your own."""
     if "OHA" in os.environ or (HOME / "bin/oha").exists():
         return
-    # Without its default features there is no TLS in it, which loopback does not need.
-    subprocess.run(["cargo", "install", "--quiet", "--locked", "--version", VERSION, "--no-default-features", "--root", HOME, "oha"],
-                   check=True, stdout=sys.stderr)
+    subprocess.run(["cargo", "install", "--quiet", "--locked", "--version", VERSION, "--root", HOME, "oha"], check=True, stdout=sys.stderr)
 
 
 def arguments(url, request, body, load, database):

@@ -89,8 +89,12 @@ class Peer:
         pinned = hashlib.sha256(self.requirements().read_bytes() + sys.version.encode()).hexdigest()[:12]
         return CACHE / f"{self.folder.name}-{pinned}"
 
+    def given(self):
+        """The Python of an environment of your own that has the packages: `BENCH_PYTHON_TORCHSERVE` names one, and so on."""
+        return os.environ.get(f"BENCH_PYTHON_{self.folder.name.upper()}")
+
     def python(self):
-        return self.home() / "bin/python"
+        return Path(self.given() or self.home() / "bin/python")
 
     def missing(self):
         """What the machine lacks and this cannot install, in words with the command that does; None where it lacks nothing."""
@@ -98,7 +102,7 @@ class Peer:
 
     def install(self):
         """Installs what is not there. A virtual environment with the pinned packages, `complete` written last."""
-        if (self.home() / "complete").exists():
+        if self.given() or (self.home() / "complete").exists():
             return
         shutil.rmtree(self.home(), ignore_errors=True)
         self.home().parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ class Peer:
 
     def installed(self):
         """Files and folders whose bytes are the installation."""
-        return [self.home()]
+        return [self.python().parents[1]]
 
     def packages(self):
         """Names of the packages whose versions are told in the results."""
@@ -138,8 +142,12 @@ class Peer:
             return "speaks no v2 binary tensors"
         return None
 
-    def pack(self, job, folder):
-        """Makes in the folder what the server serves, where that is a step of its own; its time and size are told."""
+    def pack(self, job, setting, folder):
+        """Makes in the folder what the server serves, and names it, where that is a step of its own; its time and size are told."""
+        return None
+
+    def idle_command(self, setting, place):
+        """The `Command` of the server without a model, for what it holds then; None where there is no such thing."""
         return None
 
     def command(self, job, setting, place):

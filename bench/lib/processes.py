@@ -75,24 +75,26 @@ def rollup(text):
 def end(process, patience=30):
     """Ends a server that was started here, with all that it started: asked first, killed where it does not listen.
 
-    `process` is a `subprocess.Popen`; what else descends from this one by then is taken to be the server's."""
+    `process` is a `subprocess.Popen`; what else descends from this one by then is taken to be the server's. The first
+    is asked alone, because it may end the others in order; what it leaves behind is asked once it has gone."""
+    until, asked = time.monotonic() + patience, {process.pid}
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
-    until = time.monotonic() + patience
-    while descendants() and time.monotonic() < until:
-        process.poll()
+    while left := descendants():
+        if time.monotonic() > until:
+            send(left, signal.SIGKILL)
+        elif process.poll() is not None:
+            send(set(left) - asked, signal.SIGTERM)
+            asked |= set(left)
         reap(process)
         time.sleep(0.02)
-    left = descendants()
-    while left:
-        for one in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
-        process.poll()
-        reap(process)
-        time.sleep(0.02)
-        left = descendants()
     process.wait()
+
+
+def send(processes, number):
+    for one in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, number)
 
 
 def reap(but):

@@ -47,9 +47,8 @@ def ask(base, request, timeout=PATIENCE):
 class Server:
     """A peer that serves a job, as a context: `packed`, `ready` (seconds), `base`, `request`, `processes()`."""
 
-    def __init__(self, peer, job, setting, log=None):
+    def __init__(self, peer, job, setting):
         self.peer, self.job, self.setting = peer, job, setting
-        self.log = log
         self.packed = None
         self.held = contextlib.ExitStack()
 
@@ -66,14 +65,9 @@ class Server:
 
     def begin(self):
         folder = Path(self.held.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
-        place = Place(folder, free_ports(self.peer.ports))
-        began = time.monotonic()
-        made = self.peer.pack(self.job, folder)
-        if made is not None:
-            self.packed = {"seconds": time.monotonic() - began, "bytes": processes.tree_bytes([Path(made)])}
-        self.request, self.base = self.peer.request(self.job), self.peer.base(place)
+        self.place = Place(folder, free_ports(self.peer.ports))
         self.said = folder / "server.log"
-        command = self.peer.command(self.job, self.setting, place)
+        command = self.prepare()
         environment = {**clean_environment(self.setting), "TMPDIR": str(folder), **command.environment}
         with self.said.open("wb") as log:
             began = time.monotonic()
@@ -82,6 +76,15 @@ class Server:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         self.held.callback(self.end)
         self.wait(began)
+
+    def prepare(self):
+        """Packs, and tells the command."""
+        began = time.monotonic()
+        made = self.peer.pack(self.job, self.setting, self.place.folder)
+        if made is not None:
+            self.packed = {"seconds": time.monotonic() - began, "bytes": processes.tree_bytes([Path(made)])}
+        self.request, self.base = self.peer.request(self.job), self.peer.base(self.place)
+        return self.peer.command(self.job, self.setting, self.place)
 
     def wait(self, began):
         """Until the first right answer; a wrong one, or a process that ended, is trouble at once."""
@@ -131,3 +134,27 @@ class Server:
 
     def end(self):
         processes.end(self.process)
+
+
+class Idle(Server):
+    """A peer's server without a model, once it listens and has done what it does then."""
+
+    def __init__(self, peer, setting):
+        super().__init__(peer, None, setting)
+
+    def prepare(self):
+        command = self.peer.idle_command(self.setting, self.place)
+        if command is None:
+            raise Trouble(f"{self.peer.name} does not run without a model")
+        return command
+
+    def wait(self, began):
+        while self.process.poll() is None and time.monotonic() < began + PATIENCE:
+            try:
+                socket.create_connection(("127.0.0.1", self.place.port), timeout=1).close()
+            except OSError:
+                time.sleep(PAUSE)
+                continue
+            time.sleep(1)
+            return
+        raise Trouble(f"{self.peer.name} without a model never listened:\n{self.tail()}")

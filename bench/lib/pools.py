@@ -34,7 +34,7 @@ class Pools:
         return cls(Work.read(os.environ["BENCH_JOB"]), int(os.environ["BENCH_WORKERS"]), int(os.environ["BENCH_THREADS"]))
 
     async def answer(self, body):
-        """The bytes of the answer to one request: to its bytes, or to its JSON where that is already parsed."""
+        """The bytes of the answer to one request: to its bytes, to its JSON as a list, or to its tensor."""
         if self.at_once is not None:
             return self.written(self.work.run(self.at_once, [self.read(body)])[0])
         return await self.help(self.written, await self.scores(body))
@@ -53,6 +53,8 @@ class Pools:
         return self.work.run(self.kept.session, [tensor])[0]
 
     def read(self, body):
+        if not isinstance(body, (bytes, list)):
+            return body
         if isinstance(body, bytes) and not self.work.image and self.work.spec["tensor"]["wire"] == "json":
             body = orjson.loads(body)
         return self.work.prepare(body)

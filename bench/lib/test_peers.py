@@ -103,7 +103,8 @@ class TritonTest(unittest.TestCase):
         self.assertIn('input_map { key: "image" value: "pixels" }', made["served"])
         self.assertIn("dims: [ 3, 96, 128 ]", made["network"])
         self.assertNotIn("dynamic_batching", made["network"])
-        self.assertEqual({name for name in texts if name.endswith(".py")}, {"models/pixels/1/model.py", "models/network/1/model.py"})
+        self.assertEqual({name for name in texts if name.endswith(".py")}, 
+                         {f"models/{step}/1/{file}.py" for step in ("pixels", "network") for file in ("model", "work")})
         alone = started(self.triton, JOBS["tabular-v2"])[2]
         self.assertEqual({name for name in alone if name.endswith("pbtxt")}, {"models/served/config.pbtxt"})
 

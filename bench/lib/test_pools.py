@@ -54,6 +54,11 @@ class PoolsTest(unittest.TestCase):
     def test_json_that_the_server_parsed_is_not_parsed_again(self):
         self.assertEqual(json.loads(answered(pools.Pools(Fake(), 1, 1), [3])), {"scores": "[1, [3]]"})
 
+    def test_a_tensor_is_taken_as_it_is(self):
+        work = Fake()
+        self.assertEqual(json.loads(answered(pools.Pools(work, 1, 1), (1.5, 2))), {"scores": "[1, (1.5, 2)]"})
+        self.assertNotIn("prepare", [what for what, _ in work.did])
+
     def test_bytes_of_numbers_are_no_json(self):
         self.assertEqual(json.loads(answered(pools.Pools(Fake(wire="bytes"), 1, 1), b"[3]")), {"scores": "[1, b'[3]']"})
 

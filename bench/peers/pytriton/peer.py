@@ -28,7 +28,7 @@ class PyTriton(Peer):
         return None
 
     def packaged(self):
-        return self.home() / f"lib/python{PYTHON}/site-packages"
+        return self.python().parents[1] / f"lib/python{PYTHON}/site-packages"
 
     def server(self):
         return self.packaged() / "pytriton/tritonserver"
@@ -52,7 +52,6 @@ class PyTriton(Peer):
             **pools.environment(self.spec(job, place), setting),
             "LD_LIBRARY_PATH": str(libraries),
             "PATH": f"{self.python().parent}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{Path(pools.__file__).parent}:{self.packaged()}",
         }
         return Command([str(part) for part in run], environment)
 
@@ -64,16 +63,16 @@ class PyTriton(Peer):
             decoders = len(os.sched_getaffinity(0))
             self.model(folder, "pixels", job, image, tensor("pixels", "FP32", job.network.shape), instances(decoders))
             self.model(folder, "network", job, network, answer(job), instances(setting.workers))
-            self.model(folder, "served", job, image, answer(job), ensemble(job), None)
+            self.model(folder, "served", job, image, answer(job), ensemble(job), code=False)
         else:
             self.model(folder, "served", job, network, answer(job), instances(setting.workers))
         return folder
 
-    def model(self, folder, name, job, taken, given, rest, code="model.py"):
+    def model(self, folder, name, job, taken, given, rest, code=True):
         version = folder / name / "1"
         version.mkdir(parents=True)
-        if code:
-            shutil.copy(self.folder / code, version / code)
+        for file in (self.folder / "model.py", Path(pools.__file__).parent / "work.py") if code else ():
+            shutil.copy(file, version)  # its Python looks nowhere else for what is not a package
         batching = f"dynamic_batching {{ max_queue_delay_microseconds: {job.delay * 1000} }}\n" if job.batch > 1 and code else ""
         text = f'name: "{name}"\nmax_batch_size: {job.batch}\ninput [ {taken} ]\noutput [ {given} ]\n{batching}{rest}\n'
         (folder / name / "config.pbtxt").write_text(text, encoding="utf-8")

@@ -18,7 +18,7 @@ class RayServe(Peer):
         one = Setting(1, setting.threads)  # a replica is a process with one pass at a time
         environment = {
             **pools.environment(self.spec(job, place), one), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled",
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_raylet_start_wait_time_s": "120",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1",
             **dict(zip(("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"),
                        (str(port) for port in place.ports[1:]), strict=True)),
         }

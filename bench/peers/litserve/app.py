@@ -42,7 +42,6 @@ if __name__ == "__main__":
     work = Work.read(os.environ["BENCH_JOB"])
     batching = {"max_batch_size": work.batch, "batch_timeout": work.delay / 1000} if work.batch > 1 else {}
     server = litserve.LitServer(
-        Served(**batching), accelerator="cpu", workers_per_device=int(os.environ["BENCH_WORKERS"]), timeout=False,
-        fast_queue=True, disable_openapi_url=True)
+        Served(**batching), accelerator="cpu", workers_per_device=int(os.environ["BENCH_WORKERS"]), timeout=False, disable_openapi_url=True)
     server.run(host="127.0.0.1", port=int(sys.argv[1]), num_api_servers=int(os.environ["BENCH_WORKERS"]), log_level="warning",
                generate_client_file=False, access_log=False, loop="uvloop", http="httptools", backlog=4096)

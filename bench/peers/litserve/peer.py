@@ -10,7 +10,7 @@ class LitServe(Peer):
     title = "LitServe"
 
     def packages(self):
-        return ["litserve", "fastapi", "uvicorn", "uvloop", "httptools", "pyzmq", "orjson", "onnxruntime", "pillow", "numpy"]
+        return ["litserve", "fastapi", "uvicorn", "uvloop", "httptools", "orjson", "onnxruntime", "pillow", "numpy"]
 
     def command(self, job, setting, place):
         return Command([str(self.python()), str(self.folder / "app.py"), str(place.port)],
@@ -19,7 +19,7 @@ class LitServe(Peer):
     def configuration(self, job, setting):
         batching = f"batches of {job.batch} within {job.delay} ms" if job.batch > 1 else "no batching"
         return (f"{setting.workers} worker process(es) that decode, run an ONNX Runtime session of {setting.threads} thread(s) and "
-                f"encode; as many processes of HTTP; fast_queue (ZeroMQ), raw bodies, orjson, uvloop, httptools, no access log; {batching}")
+                f"encode; as many processes of HTTP; raw bodies, orjson, uvloop, httptools, no access log; {batching}")
 
 
 PEERS = [LitServe(Path(__file__).parent)]

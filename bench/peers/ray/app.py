@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 import ray
 from pools import Pools
@@ -21,8 +22,8 @@ class Served:
 
 def main():
     port, folder, replicas = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    asked = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     ray.init(include_dashboard=False, log_to_driver=False, _temp_dir=folder, object_store_memory=100 << 20,
              num_cpus=len(os.sched_getaffinity(0)), _node_ip_address="127.0.0.1")
     quiet = {"log_level": "ERROR", "enable_access_log": False}
@@ -30,8 +31,7 @@ def main():
     served = serve.deployment(Served, num_replicas=replicas, max_ongoing_requests=4096, ray_actor_options={"num_cpus": 0},
                               logging_config=quiet)
     serve.run(served.bind(), route_prefix="/")
-    while not asked:
-        signal.pause()
+    asked.wait()
     serve.shutdown()
     ray.shutdown()
 

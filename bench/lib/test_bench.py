@@ -256,6 +256,11 @@ class ServersThatRun(unittest.TestCase):
         with self.assertRaisesRegex(running.Wrong, "2 numbers, not 3"), running.Server(Stub("[1, 2]"), self.job, peer.Setting()):
             self.fail("it was taken")
 
+    def test_one_that_refuses_the_request_is_not_waited_for(self):
+        stub = Stub('{"error": "no such input"}', status=400)
+        with self.assertRaisesRegex(running.Wrong, "400: .*no such input"), running.Server(stub, self.job, peer.Setting()):
+            self.fail("it was taken")
+
     def test_one_that_ends_tells_what_it_said(self):
         stub = Stub("")
         stub.command = lambda *_: peer.Command([sys.executable, "-c", "raise SystemExit('no such file')"])

@@ -10,6 +10,8 @@ from peer import Command, Peer
 
 LARGEST = 64 * 1024 * 1024
 HERE = Path(__file__).parent
+# What the command `torch-model-archiver` is.
+ARCHIVER = "import sys; from model_archiver.model_packaging import generate_model_archive as main; sys.exit(main())"
 
 
 class TorchServe(Peer):
@@ -60,7 +62,7 @@ class TorchServe(Peer):
         """By its own archiver, with the weights in the archive, as its users do."""
         (folder / "model-config.yaml").write_text(json.dumps(self.model_config(job, setting, folder)), encoding="utf-8")
         beside = [job.network.folder / name for name in job.network.beside if self.form == "onnx"]
-        run = [self.python(), "-m", "model_archiver.model_packaging", "--model-name", "model", "--version", "1.0",
+        run = [self.python(), "-c", ARCHIVER, "--model-name", "model", "--version", "1.0",
                "--handler", HERE / "handler.py", "--serialized-file", job.network.file(self.form),
                "--config-file", folder / "model-config.yaml", "--export-path", folder, "--force"]
         if beside:

@@ -86,7 +86,7 @@ def loop(peer, job, setting, seconds):
     return {
         "throughput": sum(job.batch * 1000 / one["milliseconds"]["median"] for one in passes),
         "milliseconds": passes[0]["milliseconds"]["median"],
-        "way": passes[0].get("way") or passes[0].get("variant") or "",
+        "variant": passes[0]["variant"],
     }
 
 

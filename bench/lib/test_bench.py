@@ -328,7 +328,7 @@ class ThePage(unittest.TestCase):
         page = report.page(results(marserve_torchscript=entry("m", 3000, 2600, 5200), torchserve_torchscript=entry("t", 100, 100, 200)))
         self.assertIn("| >= 25 | 26 (26 to 28) | held |", page)
         self.assertIn("| m | 8 clients | 3000 (2800 to 4100) | 1 | 2 | 3 |", page)
-        self.assertIn("the bare runtime in a loop, torchscript", page)
+        self.assertIn("the bare runtime in a loop, TorchScript", page)
         self.assertIn("1 worker of 2 threads", page)
         self.assertIn("Left out: ray/onnx, because there is no `ray`.", page)
         self.assertIn("**empty-tensor, m.** as it comes", page)
@@ -360,7 +360,7 @@ class WhatIsChosen(unittest.TestCase):
 
     def test_a_peer_is_a_server_or_one_of_its_forms(self):
         self.assertEqual(self.choose("--peers", "marserve/onnx")[1], ["marserve/onnx"])
-        self.assertEqual(self.choose("--peers", "marserve")[1], ["marserve/torchscript", "marserve/onnx"])
+        self.assertEqual(self.choose("--peers", "marserve")[1], ["marserve/torchscript", "marserve/torchscript-batched", "marserve/onnx"])
 
     def test_what_is_not_there_is_told_with_what_is(self):
         with self.assertRaisesRegex(ValueError, "no peer nginx; known: .*marserve"):

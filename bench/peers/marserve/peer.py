@@ -8,7 +8,7 @@ from pathlib import Path
 
 import answers
 from jobs import ROOT
-from peer import Command, Peer, Request, v2_request
+from peer import BATCH, Command, Peer, Request, v2_request
 
 HANDLERS = {"numbers": "image_regressor", "classes": "image_classifier", "mask": "mask_segmenter"}
 LARGEST = 64 * 1024 * 1024
@@ -67,8 +67,9 @@ class Marserve(Peer):
 
     def model_config(self, job, setting):
         """`model-config.yaml`, of which JSON is a part."""
+        batch, delay = self.batching(job)
         told = {
-            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": job.batch, "maxBatchDelay": job.delay,
+            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": batch, "maxBatchDelay": delay,
             "deviceType": "cpu", "jobQueueSize": 2000, "handler": self.preparing(job),
         }
         if self.form == "onnx":
@@ -138,4 +139,5 @@ class Marserve(Peer):
         return self.serve(place)
 
 
-PEERS = [Marserve(Path(__file__).parent, form) for form in ("torchscript", "onnx")]
+HERE = Path(__file__).parent
+PEERS = [Marserve(HERE, "torchscript"), Marserve(HERE, "torchscript", BATCH), Marserve(HERE, "onnx")]

@@ -5,10 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from jobs import FORMS
-from peer import Command, Peer
+from peer import BATCH, Command, Peer
 
 LARGEST = 64 * 1024 * 1024
+COMPUTING = ("fastunet", "resnet18")  # networks that freezing may change
 HERE = Path(__file__).parent
 # What the command `torch-model-archiver` is.
 ARCHIVER = "import sys; from model_archiver.model_packaging import generate_model_archive as main; sys.exit(main())"
@@ -19,8 +19,8 @@ class TorchServe(Peer):
     ports = 5
     path = "/predictions/model"
 
-    def __init__(self, folder, form, frozen=False):
-        super().__init__(folder, form)
+    def __init__(self, folder, form, frozen=False, batch=None):
+        super().__init__(folder, form, batch)
         self.frozen = frozen
 
     @property
@@ -28,7 +28,7 @@ class TorchServe(Peer):
         return super().name + ("-frozen" if self.frozen else "")
 
     def full_title(self):
-        return f"{self.title}, {FORMS[self.form]}" + (" frozen by the handler" if self.frozen else "")
+        return super().full_title() + (" frozen by the handler" if self.frozen else "")
 
     def packages(self):
         names = ["torchserve", "torch", "numpy", "pillow"]
@@ -46,14 +46,13 @@ class TorchServe(Peer):
         told = subprocess.run(["java", "-version"], stderr=subprocess.PIPE, text=True, check=True).stderr
         return {**super().versions(), "Java": told.split('"')[1]}
 
-    def cannot(self, job):
-        if self.frozen and job.network.name not in ("fastunet", "resnet18"):
-            return "freezing is tried with the networks of images"
-        return super().cannot(job)
+    def belongs(self, job):
+        return super().belongs(job) and not (self.frozen and job.network.name not in COMPUTING)
 
     def model_config(self, job, setting, folder):
+        batch, delay = self.batching(job)
         return {
-            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": job.batch, "maxBatchDelay": job.delay,
+            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": batch, "maxBatchDelay": delay,
             "deviceType": "cpu", "jobQueueSize": 2000,
             "handler": {"job": str(folder / "job.json"), "threads": setting.threads, "frozen": self.frozen},
         }
@@ -109,8 +108,10 @@ class TorchServe(Peer):
         how = {"onnx": "ONNX Runtime, all optimisations, in the handler", "torchscript": "`torch.jit.load`, as its own handlers do"}[self.form]
         if self.frozen:
             how = "`torch.jit.optimize_for_inference(torch.jit.freeze(...))`"
-        return (f"custom handler: {how}; {setting.threads} thread(s); batches of {job.batch}, delay {job.delay} ms, {setting.workers} worker(s)\n"
+        batch, delay = self.batching(job)
+        return (f"custom handler: {how}; {setting.threads} thread(s); batches of {batch}, delay {delay} ms, {setting.workers} worker(s)\n"
                 f"`config.properties`: `{properties}`; no log lines a request, from Java or Python; tokens off")
 
 
-PEERS = [TorchServe(HERE, "torchscript"), TorchServe(HERE, "torchscript", frozen=True), TorchServe(HERE, "onnx")]
+PEERS = [TorchServe(HERE, "torchscript"), TorchServe(HERE, "torchscript", frozen=True), TorchServe(HERE, "torchscript", batch=BATCH),
+         TorchServe(HERE, "onnx")]

@@ -12,6 +12,7 @@ import tempfile
 import unittest
 import zlib
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -266,6 +267,65 @@ class ServersThatRun(unittest.TestCase):
         stub.command = lambda *_: peer.Command([sys.executable, "-c", "raise SystemExit('no such file')"])
         with self.assertRaisesRegex(running.Trouble, "no such file"), running.Server(stub, self.job, peer.Setting()):
             self.fail("it was taken")
+
+
+# A stand-in for oha: one client, which asks five times, and writes what oha would.
+OHA = """#!{python}
+import http.client, json, pathlib, sqlite3, sys, time, urllib.parse
+flags = dict(zip(sys.argv, sys.argv[1:]))
+url, body = urllib.parse.urlsplit(sys.argv[-1]), pathlib.Path(flags["-D"]).read_bytes()
+began, answered = time.monotonic(), []
+for _ in range(5):
+    connection, start = http.client.HTTPConnection(url.hostname, url.port), time.monotonic()
+    connection.request(flags["-m"], url.path, body)
+    answer = connection.getresponse()
+    answer.read()
+    answered.append((answer.status, time.monotonic() - start))
+with sqlite3.connect(flags["--db-url"]) as database:
+    database.execute("CREATE TABLE oha (status INTEGER, duration REAL)")
+    database.executemany("INSERT INTO oha VALUES (?, ?)", answered)
+print(json.dumps({{"summary": {{"total": time.monotonic() - began}}, "statusCodeDistribution": {{"200": 5}}, "errorDistribution": {{}}}}))
+"""
+
+
+class WholeRuns(unittest.TestCase):
+    """Rounds of a server of a few lines, loaded by a stand-in."""
+
+    def setUp(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        program = Path(folder) / "oha"
+        program.write_text(OHA.format(python=sys.executable), encoding="utf-8")
+        program.chmod(0o755)
+        self.enterContext(mock.patch.dict(os.environ, OHA=str(program)))
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+        self.plan = measure.Plan(rounds=2, seconds=0.01, warm_up=0.01, rates=1, clients=(1, 8))
+
+    def test_every_round_has_every_load_of_every_server_and_the_page_tells_them(self):
+        job = BY_NAME["empty-tensor"]
+        right, wrong = Stub(json.dumps(answers.load(job))), Stub("[0, 0, 0]")
+        right.configuration = wrong.configuration = lambda *_: "as it comes"
+        wrong.form = "torchscript"
+        found = measure.measure(job, [right, wrong], peer.Setting(), self.plan, {})
+        one = found["entries"]["stub/onnx"]
+        self.assertEqual(len(one["rounds"]), 2)
+        for told in one["rounds"]:
+            self.assertEqual([key.split("-")[0] for key in told["loads"]], ["closed", "closed", "open"])
+            self.assertTrue(all(seen["answers"] == 5 and seen["failed"] == 0 and seen["p99"] > 0 for seen in told["loads"].values()))
+            self.assertTrue(told["loaded"]["pss"] > 0 and told["ready"] > 0)
+        # The wrong one was never loaded.
+        other = found["entries"]["stub/torchscript"]
+        self.assertEqual(other["rounds"], [])
+        self.assertIn("a number is", other["trouble"][0])
+        page = report.page({**results(), "jobs": {job.name: found}})
+        self.assertIn("| a stub, ONNX | 1 client |", page)
+        self.assertIn("- a stub, TorchScript: not measured, see below.", page)
+
+    def test_a_load_that_goes_on_tells_memory_as_it_goes(self):
+        job = BY_NAME["empty-tensor"]
+        stub = Stub(json.dumps(answers.load(job)))
+        with running.Server(stub, job, peer.Setting()) as server:
+            later = measure.later(server, 0.0001)
+        self.assertGreater(later[0][1], 0)
 
 
 def entry(name, *throughputs, **more):

@@ -101,15 +101,18 @@ def checks(results):
     own = f"{OURS}/torchscript"
     sides = lambda job, key, figure: ratios(best(results, job, OURS, key, figure), best(results, job, THEIRS, key, figure))  # noqa: E731
     found = [
-        Check("near-empty network, JSON, 8 clients: throughput against TorchServe", sides("empty-tensor", "closed-8", "throughput"), least=25),
+        Check("near-empty network, JSON, 8 clients: throughput against TorchServe",
+              sides("empty-tensor", "closed-8", "throughput"), least=25),
         Check("the same: p99 against TorchServe", sides("empty-tensor", "closed-8", "p99"), most=0.1),
-        Check("near-empty network, PNG, 8 clients: throughput against TorchServe", sides("empty-png", "closed-8", "throughput"), least=8),
+        Check("near-empty network, PNG, 8 clients: throughput against TorchServe",
+              sides("empty-png", "closed-8", "throughput"), least=8),
         Check("the same, 1 client: p50 against TorchServe", sides("empty-png", "closed-1", "p50"), most=0.2),
     ]
     for job in ("unet-small", "unet-large"):
         for form, title in (("torchscript", "TorchScript"), ("onnx", "ONNX")):
             served = most_of(results, job, f"{OURS}/{form}")
-            found.append(Check(f"{job}, {title}: throughput against the bare runtime's loop", ratios(served, bare(results, job, form)), least=0.97))
+            title = f"{job}, {title}: throughput against the bare runtime's loop"
+            found.append(Check(title, ratios(served, bare(results, job, form)), least=0.97))
         theirs = most_of(results, job, PEER)
         found.append(Check(f"{job}, TorchScript: throughput against TorchServe, same file",
                            ratios(most_of(results, job, own), theirs), least=1.05))

@@ -36,7 +36,8 @@ def parsed(arguments):
     parser = argparse.ArgumentParser(prog="bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="TorchServe alone, three jobs, short rounds: under ten minutes")
     parser.add_argument("--jobs", nargs="+", metavar="JOB", help="these alone; see --list")
-    parser.add_argument("--peers", nargs="+", metavar="PEER", help="these alone: a server (torchserve) or one of its forms (torchserve/onnx)")
+    parser.add_argument("--peers", nargs="+", metavar="PEER",
+                        help="these alone: a server (torchserve) or one of its forms (torchserve/onnx)")
     parser.add_argument("--rounds", type=int, help="rounds of each job [default: 5; 3 with --quick]")
     parser.add_argument("--seconds", type=float, help="of each load [default: 10; 1 with --quick]")
     parser.add_argument("--minutes", type=float, default=0, help="in the last round the load goes on for so long, and memory is told")
@@ -46,7 +47,8 @@ def parsed(arguments):
     parser.add_argument("--check", action="store_true", help="end with 1 where what must hold is missed")
     parser.add_argument("--no-plots", action="store_true", help="draw nothing, and install nothing to draw with")
     parser.add_argument("--list", action="store_true", help="print jobs and peers, and do nothing")
-    parser.add_argument("--try", action="store_true", dest="only_try", help="start each server, hold its answer against the right one, load nothing")
+    parser.add_argument("--try", action="store_true", dest="only_try",
+                        help="start each server, hold its answer against the right one, load nothing")
     parser.add_argument("--install-only", action="store_true", help="install what is chosen, and measure nothing")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 5)
@@ -174,7 +176,7 @@ def run(options, jobs, peers, reasons):
     setting, plan = Setting(options.workers, options.threads), plan_of(options)
     results = {
         "date": datetime.date.today().isoformat(), "machine": machine(), "oha": load.VERSION, "load_average": [os.getloadavg()[0], 0],
-        "setting": vars(setting), "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "warm_up": plan.warm_up, "minutes": plan.minutes},
+        "setting": vars(setting), "plan": vars(plan),
         "missing": reasons, "servers": about_servers(peers, setting), "jobs": {},
     }
     ours = {peer.form: peer for peer in peers if peer.folder.name == "marserve" and not peer.batch}

@@ -130,9 +130,12 @@ def costs(entries):
     for key, entry in entries.items():
         if key.startswith("floor/"):
             continue
-        rows.append([entry["title"], figure(entry, ("loaded", "pss"), times=2**-20), figure(entry, ("after", "pss"), times=2**-20), grown(entry),
+        rows.append([entry["title"], figure(entry, ("loaded", "pss"), times=2**-20),
+                     figure(entry, ("after", "pss"), times=2**-20), grown(entry),
                      figure(entry, ("ready",)), figure(entry, ("packed", "seconds")), figure(entry, ("packed", "bytes"), times=1e-6)])
-    return table(["", "loaded, MiB", "after the load, MiB", "after minutes of it, MiB", "start to first right answer, s", "packing, s", "packed, MB"], rows)
+    head = ["", "loaded, MiB", "after the load, MiB", "after minutes of it, MiB", "start to first right answer, s", "packing, s",
+            "packed, MB"]
+    return table(head, rows)
 
 
 def grown(entry):

@@ -40,7 +40,8 @@ class TorchServe(Peer):
             return "there is no `java`: apt-get install openjdk-17-jre-headless"
         told = subprocess.run([java, "-version"], stderr=subprocess.PIPE, text=True, check=True).stderr
         version = told.split('"')[1].split(".")[0]
-        return None if int(version) >= 17 else f"`java` is version {version}, and TorchServe 0.12 wants 17: apt-get install openjdk-17-jre-headless"
+        wanted = f"`java` is version {version}, and TorchServe 0.12 wants 17: apt-get install openjdk-17-jre-headless"
+        return None if int(version) >= 17 else wanted
 
     def versions(self):
         told = subprocess.run(["java", "-version"], stderr=subprocess.PIPE, text=True, check=True).stderr
@@ -105,7 +106,7 @@ class TorchServe(Peer):
 
     def configuration(self, job, setting):
         properties = " ".join(f"{key}={value}" for key, value in self.properties(job, setting, ()).items())
-        how = {"onnx": "ONNX Runtime, all optimisations, in the handler", "torchscript": "`torch.jit.load`, as its own handlers do"}[self.form]
+        how = "ONNX Runtime, all optimisations, in the handler" if self.form == "onnx" else "`torch.jit.load`, as its own handlers do"
         if self.frozen:
             how = "`torch.jit.optimize_for_inference(torch.jit.freeze(...))`"
         batch, delay = self.batching(job)

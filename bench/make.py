@@ -33,8 +33,8 @@ def networks():
     from torch import nn
 
     class Averages(nn.Module):
-        def forward(self, x):
-            return x.mean((2, 3))
+        def forward(self, input):
+            return input.mean((2, 3))
 
     def seeded(seed, make):
         torch.manual_seed(seed)

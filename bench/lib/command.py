@@ -24,7 +24,8 @@ from running import Server, Trouble
 
 QUICK = ("marserve", "torchserve")
 # One form is enough where the network is nearly nothing; of the U-Net both are told.
-QUICK_FORMS = {"empty-tensor": ("torchscript",), "empty-png": ("torchscript",), "unet-small": ("torchscript", "onnx")}
+NEARLY_NOTHING = ("torchscript", "torchscript-batched")
+QUICK_FORMS = {"empty-tensor": NEARLY_NOTHING, "empty-png": NEARLY_NOTHING, "unet-small": ("torchscript", "onnx")}
 DESCRIPTION = """Compares marserve with the servers that people run today: the same weights, the same preprocessing, the same
 number of threads, one server at a time on loopback, driven by oha. Installs them into the user's cache first.
 
@@ -35,9 +36,10 @@ def parsed(arguments):
     parser = argparse.ArgumentParser(prog="bench", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="TorchServe alone, three jobs, short rounds: under ten minutes")
     parser.add_argument("--jobs", nargs="+", metavar="JOB", help="these alone; see --list")
-    parser.add_argument("--peers", nargs="+", metavar="PEER", help="these alone: a server (torchserve) or one of its forms (torchserve/onnx)")
+    parser.add_argument("--peers", nargs="+", metavar="PEER",
+                        help="these alone: a server (torchserve) or one of its forms (torchserve/onnx)")
     parser.add_argument("--rounds", type=int, help="rounds of each job [default: 5; 3 with --quick]")
-    parser.add_argument("--seconds", type=float, help="of each load [default: 10; 1.5 with --quick]")
+    parser.add_argument("--seconds", type=float, help="of each load [default: 10; 1 with --quick]")
     parser.add_argument("--minutes", type=float, default=0, help="in the last round the load goes on for so long, and memory is told")
     parser.add_argument("--workers", type=int, default=1, help="forward passes at once, of every server [default: 1]")
     parser.add_argument("--threads", type=int, default=1, help="threads of a forward pass, of every server [default: 1]")
@@ -45,11 +47,12 @@ def parsed(arguments):
     parser.add_argument("--check", action="store_true", help="end with 1 where what must hold is missed")
     parser.add_argument("--no-plots", action="store_true", help="draw nothing, and install nothing to draw with")
     parser.add_argument("--list", action="store_true", help="print jobs and peers, and do nothing")
-    parser.add_argument("--try", action="store_true", dest="only_try", help="start each server, hold its answer against the right one, load nothing")
+    parser.add_argument("--try", action="store_true", dest="only_try",
+                        help="start each server, hold its answer against the right one, load nothing")
     parser.add_argument("--install-only", action="store_true", help="install what is chosen, and measure nothing")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 5)
-    options.seconds = options.seconds or (1.5 if options.quick else 10)
+    options.seconds = options.seconds or (1 if options.quick else 10)
     if options.rounds < 1 or options.seconds <= 0 or options.workers < 1 or options.threads < 1:
         parser.error("--rounds, --seconds, --workers and --threads are above 0")
     return options
@@ -59,7 +62,7 @@ def tried(jobs, peers, setting):
     """Starts each server for each job, without a load: how long until it was right, or what is wrong. How many are wrong."""
     wrong = 0
     for job in jobs:
-        for peer in peers:
+        for peer in [peer for peer in peers if peer.belongs(job)]:
             reason = peer.cannot(job)
             if reason is None:
                 try:
@@ -96,6 +99,7 @@ def matching(known, asked):
 
 def forms(job, peers, options):
     """Who takes part in a job: with --quick not every form of the weights."""
+    peers = [peer for peer in peers if peer.belongs(job)]
     if options.quick and not options.peers and job.name in QUICK_FORMS:
         return [peer for peer in peers if peer.name.split("/")[1] in QUICK_FORMS[job.name]]
     return peers
@@ -172,10 +176,10 @@ def run(options, jobs, peers, reasons):
     setting, plan = Setting(options.workers, options.threads), plan_of(options)
     results = {
         "date": datetime.date.today().isoformat(), "machine": machine(), "oha": load.VERSION, "load_average": [os.getloadavg()[0], 0],
-        "setting": vars(setting), "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "warm_up": plan.warm_up, "minutes": plan.minutes},
+        "setting": vars(setting), "plan": vars(plan),
         "missing": reasons, "servers": about_servers(peers, setting), "jobs": {},
     }
-    ours = {peer.form: peer for peer in peers if peer.folder.name == "marserve"}
+    ours = {peer.form: peer for peer in peers if peer.folder.name == "marserve" and not peer.batch}
     for job in jobs:
         taking_part = forms(job, peers, options)
         bare = {form: peer for form, peer in ours.items() if peer in taking_part}

@@ -73,8 +73,8 @@ def loop(peer, job, setting, seconds):
     with tempfile.TemporaryDirectory(prefix="bench-loop-") as folder, contextlib.ExitStack() as running:
         archive = peer.pack(job, setting, Path(folder))
         sides = ",".join(str(side) for side in job.network.shape)
-        run = [peer.program("marserve"), "bench-model", archive, "--batch-sizes", job.batch, "--threads", setting.threads, "--device", "cpu",
-               "--seconds", seconds, "--shape", f"{job.network.input}={sides}", "--json"]
+        run = [peer.program("marserve"), "bench-model", archive, "--batch-sizes", job.batch, "--threads", setting.threads,
+               "--device", "cpu", "--seconds", seconds, "--shape", f"{job.network.input}={sides}", "--json"]
         begun = [running.enter_context(subprocess.Popen([str(part) for part in run], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
                  for _ in range(setting.workers)]
         told = [one.communicate() for one in begun]
@@ -86,7 +86,7 @@ def loop(peer, job, setting, seconds):
     return {
         "throughput": sum(job.batch * 1000 / one["milliseconds"]["median"] for one in passes),
         "milliseconds": passes[0]["milliseconds"]["median"],
-        "way": passes[0].get("way") or passes[0].get("variant") or "",
+        "variant": passes[0]["variant"],
     }
 
 

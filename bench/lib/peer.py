@@ -19,6 +19,10 @@ import answers
 from jobs import CACHE, FORMS, ROOT
 
 
+LARGE = ("fastunet", "resnet18", "averages")  # networks of which one request keeps a core busy
+BATCH = (8, 1)  # of entries that batch where the job does not
+
+
 @dataclass(frozen=True)
 class Setting:
     """How much of the machine a server gets: forward passes at once, and threads of each."""
@@ -68,16 +72,21 @@ class Peer:
     ports = 1  # how many it needs
     path = "/predict"  # where a request goes
 
-    def __init__(self, folder, form="onnx"):
+    def __init__(self, folder, form="onnx", batch=None):
         self.folder = Path(folder)
         self.form = form
+        self.batch = batch  # (requests, milliseconds) in place of the job's, for an entry of its own
 
     @property
     def name(self):
-        return f"{self.folder.name}/{self.form}"
+        return f"{self.folder.name}/{self.form}" + ("-batched" if self.batch else "")
 
     def full_title(self):
-        return f"{self.title}, {FORMS[self.form]}"
+        return f"{self.title}, {FORMS[self.form]}" + (f", batches of up to {self.batch[0]}" if self.batch else "")
+
+    def batching(self, job):
+        """(requests in a forward pass at most, milliseconds that the oldest waits for others)."""
+        return self.batch or (job.batch, job.delay)
 
     # --- installing
 
@@ -136,6 +145,10 @@ class Peer:
 
     # --- serving
 
+    def belongs(self, job):
+        """Whether this entry is worth measuring: batches are, where the way to the network is what costs."""
+        return not (self.batch and job.network.name in LARGE)
+
     def cannot(self, job):
         """Why it cannot do this job, in half a sentence that follows its name; None where it can."""
         if not job.is_image() and job.input.wire == "v2":
@@ -160,7 +173,8 @@ class Peer:
 
     def spec(self, job, place):
         """A file with all of the job, which `work.Work` reads in the server's process."""
-        return place.write("job.json", json.dumps(job.spec(self.form)))
+        batch, delay = self.batching(job)
+        return place.write("job.json", json.dumps({**job.spec(self.form), "batch": batch, "delay": delay}))
 
     def request(self, job):
         """The job's request in the form that the server's users would choose."""

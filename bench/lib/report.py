@@ -1,6 +1,7 @@
 """The results as a page: what must hold, a section a job, what each server was configured to. Standard library alone."""
 
 from checks import checks, pick, spread
+from jobs import FORMS
 
 SHOWN = {"closed-1": "1 client", "closed-8": "8 clients", "closed-32": "32 clients"}
 
@@ -96,7 +97,7 @@ def closed(entries, job):
     for form, told in job["bare"].items():
         values = spread([one["throughput"] for one in told])
         if values:
-            rows.append([f"the bare runtime in a loop, {form}", "", f"{short(values[0])} ({short(values[1])} to {short(values[2])})",
+            rows.append([f"the bare runtime in a loop, {FORMS[form]}", "", f"{short(values[0])} ({short(values[1])} to {short(values[2])})",
                          "", "", "", "", "", ""])
     head = ["closed loop", "", "answers/s", "p50 ms", "p99 ms", "p99.9 ms", "within 100 ms, /s", "CPU ms each", "failed"]
     return table(head, rows)
@@ -129,9 +130,12 @@ def costs(entries):
     for key, entry in entries.items():
         if key.startswith("floor/"):
             continue
-        rows.append([entry["title"], figure(entry, ("loaded", "pss"), times=2**-20), figure(entry, ("after", "pss"), times=2**-20), grown(entry),
+        rows.append([entry["title"], figure(entry, ("loaded", "pss"), times=2**-20),
+                     figure(entry, ("after", "pss"), times=2**-20), grown(entry),
                      figure(entry, ("ready",)), figure(entry, ("packed", "seconds")), figure(entry, ("packed", "bytes"), times=1e-6)])
-    return table(["", "loaded, MiB", "after the load, MiB", "after minutes of it, MiB", "start to first right answer, s", "packing, s", "packed, MB"], rows)
+    head = ["", "loaded, MiB", "after the load, MiB", "after minutes of it, MiB", "start to first right answer, s", "packing, s",
+            "packed, MB"]
+    return table(head, rows)
 
 
 def grown(entry):

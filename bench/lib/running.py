@@ -15,6 +15,7 @@ from peer import Place, clean_environment
 
 PATIENCE = 180  # seconds for a server to be ready
 PAUSE = 0.01  # between two tries
+REFUSED = (400, 413, 415, 422)  # which no later request will change
 
 
 class Trouble(Exception):
@@ -102,6 +103,8 @@ class Server:
                     self.judge(headers, body)
                     return
                 problem = f"status {status}: {body[:300].decode(errors='replace')}"
+                if status in REFUSED:
+                    raise Wrong(f"{self.peer.name} does not take the request of {self.job.name}: {problem}")
             time.sleep(PAUSE)
         raise Trouble(f"{self.peer.name} was not ready after {PATIENCE} s: {problem}\n{self.tail()}")
 

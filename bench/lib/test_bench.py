@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 import struct
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -24,8 +23,8 @@ import measure  # noqa: E402
 import peer  # noqa: E402
 import processes  # noqa: E402
 import report  # noqa: E402
-import running  # noqa: E402
 from jobs import JOBS, Tensor  # noqa: E402
+from results_for_tests import entry, results  # noqa: E402
 
 BY_NAME = {job.name: job for job in JOBS}
 
@@ -200,89 +199,6 @@ class WhatProcessesCost(unittest.TestCase):
             (Path(folder) / "second").hardlink_to(first)
             self.assertEqual(processes.tree_bytes([first, Path(folder) / "second"]), alone)
 
-    def test_what_a_dead_parent_leaves_behind_is_ended_too(self):
-        # In a process of its own, because what descends from this one is the test's.
-        code = (
-            "import subprocess, processes, sys, pathlib\n"
-            "processes.adopt()\n"
-            "orphan = 'import subprocess, sys; subprocess.Popen([\"sleep\", \"600\"], start_new_session=True); print(1, flush=True); input()'\n"
-            "server = subprocess.Popen([sys.executable, '-c', orphan], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
-            "server.stdout.readline()\n"
-            "assert len(processes.descendants()) == 2\n"
-            "processes.end(server, patience=5)\n"
-            "assert processes.descendants() == []\n"
-        )
-        ended = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60)
-        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-
-
-class Stub(peer.Peer):
-    """A server of a few lines of Python, which answers as it is told."""
-
-    title = "a stub"
-    path = "/predict"
-
-    def __init__(self, reply, status=200):
-        super().__init__(Path("stub"), "onnx")
-        self.reply, self.status = reply, status
-
-    def command(self, job, setting, place):
-        code = (
-            "import http.server, sys\n"
-            "class Handler(http.server.BaseHTTPRequestHandler):\n"
-            "    def do_POST(self):\n"
-            "        self.rfile.read(int(self.headers['Content-Length']))\n"
-            "        body = sys.argv[2].encode()\n"
-            "        self.send_response(int(sys.argv[3])); self.send_header('Content-Length', str(len(body))); self.end_headers()\n"
-            "        self.wfile.write(body)\n"
-            "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()\n"
-        )
-        return peer.Command([sys.executable, "-c", code, place.port, self.reply, self.status])
-
-
-class ServersThatRun(unittest.TestCase):
-    """In this process alone: no test beside these has children while they run."""
-
-    job = BY_NAME["empty-tensor"]
-
-    def test_one_that_is_right_is_ready_and_has_gone_afterwards(self):
-        with running.Server(Stub(json.dumps(answers.load(self.job))), self.job, peer.Setting()) as server:
-            self.assertGreater(server.ready, 0)
-            server.check()
-            self.assertIn(server.process.pid, server.processes())
-        self.assertEqual(processes.descendants(), [])
-
-    def test_one_that_is_wrong_is_not_timed(self):
-        with self.assertRaisesRegex(running.Wrong, "2 numbers, not 3"), running.Server(Stub("[1, 2]"), self.job, peer.Setting()):
-            self.fail("it was taken")
-
-    def test_one_that_ends_tells_what_it_said(self):
-        stub = Stub("")
-        stub.command = lambda *_: peer.Command([sys.executable, "-c", "raise SystemExit('no such file')"])
-        with self.assertRaisesRegex(running.Trouble, "no such file"), running.Server(stub, self.job, peer.Setting()):
-            self.fail("it was taken")
-
-
-def entry(name, *throughputs, **more):
-    """A server's rounds; None is a round that failed."""
-    loads = lambda value: {"closed-8": {"throughput": value, "p50": 1.0, "p99": 2.0, "p99.9": 3.0, "goodput": value,  # noqa: E731
-                                        "cpu_ms": 1.5, "failed": 0, "statuses": {"200": 1}, "errors": {}}}
-    memory = {"pss": 10 << 20, "rss": 20 << 20}
-    rounds = [value and {"ready": 1.0, "packed": None, "loaded": memory, "after": memory, "loads": loads(value)} for value in throughputs]
-    return {"title": name, "cannot": None, "configuration": "as it comes", "trouble": [], "rounds": rounds, **more}
-
-
-def results(**entries):
-    names = {name.replace("_", "/"): one for name, one in entries.items()}
-    return {
-        "date": "2026-01-02", "oha": "1.2.3", "load_average": [0.1, 0.2], "setting": {"workers": 1, "threads": 2},
-        "machine": {"cpu": "A processor", "cores": 2, "memory": 8 << 30, "system": "Linux 6"},
-        "plan": {"rounds": 3, "seconds": 2, "warm_up": 1}, "missing": {"ray/onnx": "there is no `ray`"},
-        "servers": {"marserve": {"versions": {"marserve": "0.1"}, "install_seconds": None, "install_bytes": 5e6, "idle": None}},
-        "jobs": {"empty-tensor": {"title": "nothing", "batch": 1, "delay": 1, "rates": [], "entries": names,
-                                  "bare": {"torchscript": [{"throughput": 100.0}, {"throughput": 110.0}]}}},
-    }
-
 
 class WhatMustHold(unittest.TestCase):
     def check(self, found, words):
@@ -323,7 +239,7 @@ class ThePage(unittest.TestCase):
         page = report.page(results(marserve_torchscript=entry("m", 3000, 2600, 5200), torchserve_torchscript=entry("t", 100, 100, 200)))
         self.assertIn("| >= 25 | 26 (26 to 28) | held |", page)
         self.assertIn("| m | 8 clients | 3000 (2800 to 4100) | 1 | 2 | 3 |", page)
-        self.assertIn("the bare runtime in a loop, torchscript", page)
+        self.assertIn("the bare runtime in a loop, TorchScript", page)
         self.assertIn("1 worker of 2 threads", page)
         self.assertIn("Left out: ray/onnx, because there is no `ray`.", page)
         self.assertIn("**empty-tensor, m.** as it comes", page)
@@ -340,7 +256,8 @@ class ThePage(unittest.TestCase):
         self.assertIn("b ended with 1:\nno such file", page)
 
     def test_digits(self):
-        self.assertEqual([report.short(value) for value in (0, 0.01234, 1.005, 99.44, 123.4, 12345.6)], ["0", "0.0123", "1", "99.4", "123", "12346"])
+        values = {0: "0", 0.01234: "0.0123", 1.005: "1", 99.44: "99.4", 123.4: "123", 12345.6: "12346"}
+        self.assertEqual([report.short(value) for value in values], list(values.values()))
 
 
 class WhatIsChosen(unittest.TestCase):
@@ -355,7 +272,7 @@ class WhatIsChosen(unittest.TestCase):
 
     def test_a_peer_is_a_server_or_one_of_its_forms(self):
         self.assertEqual(self.choose("--peers", "marserve/onnx")[1], ["marserve/onnx"])
-        self.assertEqual(self.choose("--peers", "marserve")[1], ["marserve/torchscript", "marserve/onnx"])
+        self.assertEqual(self.choose("--peers", "marserve")[1], ["marserve/torchscript", "marserve/torchscript-batched", "marserve/onnx"])
 
     def test_what_is_not_there_is_told_with_what_is(self):
         with self.assertRaisesRegex(ValueError, "no peer nginx; known: .*marserve"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import answers
 from jobs import ROOT
-from peer import Command, Peer, Request, v2_request
+from peer import BATCH, Command, Peer, Request, v2_request
 
 HANDLERS = {"numbers": "image_regressor", "classes": "image_classifier", "mask": "mask_segmenter"}
 LARGEST = 64 * 1024 * 1024
@@ -67,12 +67,15 @@ class Marserve(Peer):
 
     def model_config(self, job, setting):
         """`model-config.yaml`, of which JSON is a part."""
+        batch, delay = self.batching(job)
         told = {
-            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": job.batch, "maxBatchDelay": job.delay,
+            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": batch, "maxBatchDelay": delay,
             "deviceType": "cpu", "jobQueueSize": 2000, "handler": self.preparing(job),
         }
         if self.form == "onnx":
             told["onnx"] = {"intra_op_thread_count": setting.threads}
+        else:
+            told["torch"] = {"INTRA_OP_THREAD_COUNT": setting.threads}
         return told
 
     def archive(self, folder, name, job, setting):
@@ -88,12 +91,7 @@ class Marserve(Peer):
         return self.archive(folder, "model", job, setting)
 
     def command(self, job, setting, place):
-        models = ["model.mar"]
-        rest = self.resting(setting)
-        if rest:
-            # libtorch's threads are the machine's cores divided by its workers: one that rests takes its share.
-            models.append(self.rest(place, rest))
-        return self.serve(place, "--models", *models)
+        return self.serve(place, "--models", "model.mar")
 
     def serve(self, place, *flags):
         addresses = zip(("inference", "management", "metrics"), place.ports, strict=True)
@@ -101,19 +99,6 @@ class Marserve(Peer):
                *(part for name, port in addresses for part in (f"--{name}-address", f"http://127.0.0.1:{port}")),
                "--grpc-inference-port", "0", "--grpc-management-port", "0", "--max-request-size", str(LARGEST)]
         return Command(run, {"LOG_LOCATION": place.folder, "XDG_CACHE_HOME": place.folder, "RUST_LOG": LOG})
-
-    def resting(self, setting):
-        """How many workers beside the model's leave each of them the threads that are wanted."""
-        if self.form != "torchscript":
-            return 0
-        return max(0, len(os.sched_getaffinity(0)) // setting.threads - setting.workers)
-
-    def rest(self, place, workers):
-        from jobs import JOBS
-        from peer import Setting
-
-        job = next(job for job in JOBS if job.name == "empty-tensor")
-        return self.archive(place.folder, "resting", job, Setting(workers)).name
 
     def request(self, job):
         if not job.is_image() and job.input.wire != "json":
@@ -127,15 +112,12 @@ class Marserve(Peer):
         return super().answer(job, headers, body)
 
     def configuration(self, job, setting):
-        rest = self.resting(setting)
-        lines = [f"handler `{self.handler(job)}`, `model-config.yaml`: `{json.dumps(self.model_config(job, setting))}`",
-                 f"`RUST_LOG={LOG}`: no line a request; figures on"]
-        if rest:
-            lines.append(f"a second model with {rest} resting worker(s), so that libtorch has {setting.threads} thread(s)")
-        return "\n".join(lines)
+        return (f"handler `{self.handler(job)}`, `model-config.yaml`: `{json.dumps(self.model_config(job, setting))}`\n"
+                f"`RUST_LOG={LOG}`: no line a request; figures on")
 
     def idle_command(self, setting, place):
         return self.serve(place)
 
 
-PEERS = [Marserve(Path(__file__).parent, form) for form in ("torchscript", "onnx")]
+HERE = Path(__file__).parent
+PEERS = [Marserve(HERE, "torchscript"), Marserve(HERE, "torchscript", BATCH), Marserve(HERE, "onnx")]

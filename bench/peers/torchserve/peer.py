@@ -5,11 +5,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from jobs import FORMS
-from peer import Command, Peer
+from peer import BATCH, Command, Peer
 
 LARGEST = 64 * 1024 * 1024
+COMPUTING = ("fastunet", "resnet18")  # networks that freezing may change
 HERE = Path(__file__).parent
+# What the command `torch-model-archiver` is.
+ARCHIVER = "import sys; from model_archiver.model_packaging import generate_model_archive as main; sys.exit(main())"
 
 
 class TorchServe(Peer):
@@ -17,8 +19,8 @@ class TorchServe(Peer):
     ports = 5
     path = "/predictions/model"
 
-    def __init__(self, folder, form, frozen=False):
-        super().__init__(folder, form)
+    def __init__(self, folder, form, frozen=False, batch=None):
+        super().__init__(folder, form, batch)
         self.frozen = frozen
 
     @property
@@ -26,7 +28,7 @@ class TorchServe(Peer):
         return super().name + ("-frozen" if self.frozen else "")
 
     def full_title(self):
-        return f"{self.title}, {FORMS[self.form]}" + (" frozen by the handler" if self.frozen else "")
+        return super().full_title() + (" frozen by the handler" if self.frozen else "")
 
     def packages(self):
         names = ["torchserve", "torch", "numpy", "pillow"]
@@ -38,20 +40,20 @@ class TorchServe(Peer):
             return "there is no `java`: apt-get install openjdk-17-jre-headless"
         told = subprocess.run([java, "-version"], stderr=subprocess.PIPE, text=True, check=True).stderr
         version = told.split('"')[1].split(".")[0]
-        return None if int(version) >= 17 else f"`java` is version {version}, and TorchServe 0.12 wants 17: apt-get install openjdk-17-jre-headless"
+        wanted = f"`java` is version {version}, and TorchServe 0.12 wants 17: apt-get install openjdk-17-jre-headless"
+        return None if int(version) >= 17 else wanted
 
     def versions(self):
         told = subprocess.run(["java", "-version"], stderr=subprocess.PIPE, text=True, check=True).stderr
         return {**super().versions(), "Java": told.split('"')[1]}
 
-    def cannot(self, job):
-        if self.frozen and job.network.name not in ("fastunet", "resnet18"):
-            return "freezing is tried with the networks of images"
-        return super().cannot(job)
+    def belongs(self, job):
+        return super().belongs(job) and not (self.frozen and job.network.name not in COMPUTING)
 
     def model_config(self, job, setting, folder):
+        batch, delay = self.batching(job)
         return {
-            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": job.batch, "maxBatchDelay": job.delay,
+            "minWorkers": setting.workers, "maxWorkers": setting.workers, "batchSize": batch, "maxBatchDelay": delay,
             "deviceType": "cpu", "jobQueueSize": 2000,
             "handler": {"job": str(folder / "job.json"), "threads": setting.threads, "frozen": self.frozen},
         }
@@ -60,7 +62,7 @@ class TorchServe(Peer):
         """By its own archiver, with the weights in the archive, as its users do."""
         (folder / "model-config.yaml").write_text(json.dumps(self.model_config(job, setting, folder)), encoding="utf-8")
         beside = [job.network.folder / name for name in job.network.beside if self.form == "onnx"]
-        run = [self.python(), "-m", "model_archiver.model_packaging", "--model-name", "model", "--version", "1.0",
+        run = [self.python(), "-c", ARCHIVER, "--model-name", "model", "--version", "1.0",
                "--handler", HERE / "handler.py", "--serialized-file", job.network.file(self.form),
                "--config-file", folder / "model-config.yaml", "--export-path", folder, "--force"]
         if beside:
@@ -104,11 +106,13 @@ class TorchServe(Peer):
 
     def configuration(self, job, setting):
         properties = " ".join(f"{key}={value}" for key, value in self.properties(job, setting, ()).items())
-        how = {"onnx": "ONNX Runtime, all optimisations, in the handler", "torchscript": "`torch.jit.load`, as its own handlers do"}[self.form]
+        how = "ONNX Runtime, all optimisations, in the handler" if self.form == "onnx" else "`torch.jit.load`, as its own handlers do"
         if self.frozen:
             how = "`torch.jit.optimize_for_inference(torch.jit.freeze(...))`"
-        return (f"custom handler: {how}; {setting.threads} thread(s); batches of {job.batch}, delay {job.delay} ms, {setting.workers} worker(s)\n"
+        batch, delay = self.batching(job)
+        return (f"custom handler: {how}; {setting.threads} thread(s); batches of {batch}, delay {delay} ms, {setting.workers} worker(s)\n"
                 f"`config.properties`: `{properties}`; no log lines a request, from Java or Python; tokens off")
 
 
-PEERS = [TorchServe(HERE, "torchscript"), TorchServe(HERE, "torchscript", frozen=True), TorchServe(HERE, "onnx")]
+PEERS = [TorchServe(HERE, "torchscript"), TorchServe(HERE, "torchscript", frozen=True), TorchServe(HERE, "torchscript", batch=BATCH),
+         TorchServe(HERE, "onnx")]

@@ -12,8 +12,8 @@ import jobs
 import peer
 from peer import Place, Setting
 
-FOUND = {name.split("/")[0]: one for name, one in peer.discover().items()}
-OURS = {name: FOUND[name] for name in ("bentoml", "fastapi", "litserve", "mlserver", "pytriton", "ray")}
+FOUND = peer.discover()
+OURS = {name: FOUND[f"{name}/onnx"] for name in ("bentoml", "fastapi", "litserve", "mlserver", "pytriton", "ray")}
 JOBS = {job.name: job for job in jobs.JOBS if not job.made()}  # whose files are in the repository
 
 
@@ -105,6 +105,10 @@ class TritonTest(unittest.TestCase):
         self.assertNotIn("dynamic_batching", made["network"])
         self.assertEqual({name for name in texts if name.endswith(".py")}, 
                          {f"models/{step}/1/{file}.py" for step in ("pixels", "network") for file in ("model", "work")})
+        batched = started(FOUND["pytriton/onnx-batched"], JOBS["unet-small"])[2]
+        self.assertIn("max_batch_size: 8", batched["models/network/config.pbtxt"])
+        self.assertIn("max_queue_delay_microseconds: 1000 ", batched["models/network/config.pbtxt"])
+        self.assertNotIn("dynamic_batching", batched["models/served/config.pbtxt"])
         alone = started(self.triton, JOBS["tabular-v2"])[2]
         self.assertEqual({name for name in alone if name.endswith("pbtxt")}, {"models/served/config.pbtxt"})
 

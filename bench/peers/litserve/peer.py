@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pools
-from peer import Command, Peer
+from peer import BATCH, Command, Peer
 
 
 class LitServe(Peer):
@@ -17,9 +17,10 @@ class LitServe(Peer):
                        pools.environment(self.spec(job, place), setting))
 
     def configuration(self, job, setting):
-        batching = f"batches of {job.batch} within {job.delay} ms" if job.batch > 1 else "no batching"
+        batch, delay = self.batching(job)
+        batching = f"batches of {batch} within {delay} ms" if batch > 1 else "no batching"
         return (f"{setting.workers} worker process(es) that decode, run an ONNX Runtime session of {setting.threads} thread(s) and "
                 f"encode; as many processes of HTTP; raw bodies, orjson, uvloop, httptools, no access log; {batching}")
 
 
-PEERS = [LitServe(Path(__file__).parent)]
+PEERS = [LitServe(Path(__file__).parent), LitServe(Path(__file__).parent, batch=BATCH)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import answers
 import pools
-from peer import Command, Peer, Request, v2_request
+from peer import BATCH, Command, Peer, Request, v2_request
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SHARED = 64 << 20  # bytes that a Python process shares with the core from the start: several tensors of 10 MiB
@@ -73,8 +73,9 @@ class PyTriton(Peer):
         version.mkdir(parents=True)
         for file in (self.folder / "model.py", Path(pools.__file__).parent / "work.py") if code else ():
             shutil.copy(file, version)  # its Python looks nowhere else for what is not a package
-        batching = f"dynamic_batching {{ max_queue_delay_microseconds: {job.delay * 1000} }}\n" if job.batch > 1 and code else ""
-        text = f'name: "{name}"\nmax_batch_size: {job.batch}\ninput [ {taken} ]\noutput [ {given} ]\n{batching}{rest}\n'
+        batch, delay = self.batching(job)
+        batching = f"dynamic_batching {{ max_queue_delay_microseconds: {delay * 1000} }}\n" if batch > 1 and code else ""
+        text = f'name: "{name}"\nmax_batch_size: {batch}\ninput [ {taken} ]\noutput [ {given} ]\n{batching}{rest}\n'
         (folder / name / "config.pbtxt").write_text(text, encoding="utf-8")
 
     def request(self, job):
@@ -101,7 +102,8 @@ class PyTriton(Peer):
 
     def configuration(self, job, setting):
         steps = f"an ensemble of decoding ({len(os.sched_getaffinity(0))} Python processes) and " if job.is_image() else ""
-        batching = f"dynamic batches of {job.batch} within {job.delay} ms" if job.batch > 1 else "no batching"
+        batch, delay = self.batching(job)
+        batching = f"dynamic batches of {batch} within {delay} ms" if batch > 1 else "no batching"
         sent = "v2 JSON" if not job.is_image() and job.input.wire == "json" else "v2 binary"
         return (f"{steps}{setting.workers} Python process(es) of the network, each an ONNX Runtime session of {setting.threads} thread(s); "
                 f"{sent}; no metrics, no gRPC, no log; {batching}")
@@ -129,4 +131,4 @@ def ensemble(job):
     return f'platform: "ensemble"\nensemble_scheduling {{ step [ {text} ] }}'
 
 
-PEERS = [PyTriton(Path(__file__).parent)]
+PEERS = [PyTriton(Path(__file__).parent), PyTriton(Path(__file__).parent, batch=BATCH)]

@@ -355,8 +355,11 @@ impl ModelVersion {
         let id = request.id.clone();
         let request = Arc::new(request);
         let inputs = {
+            let bytes = request.parts.iter().map(|part| part.data.len()).sum();
             let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
-            pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await
+            let brief = loaded.handler.is_brief(bytes);
+            let preprocess = move || loaded.handler.preprocess(&request);
+            pool.run_or_hand_over(brief, "preprocess", deadline, preprocess).await
         };
         counted.timing.preprocess = arrived.elapsed();
         counted.timing.rows = 1;
@@ -366,8 +369,10 @@ impl ModelVersion {
         // Encoding is the last stage: it has as long as a whole request, so that one which came back from
         // its worker just in time is not lost.
         let deadline = encoding + plan.response_timeout;
+        let brief =
+            loaded.handler.is_brief(outputs.iter().map(|output| output.bytes().len()).sum());
         let postprocess = move || loaded.handler.postprocess(outputs, &request);
-        let response = pool.run("postprocess", deadline, postprocess).await;
+        let response = pool.run_or_hand_over(brief, "postprocess", deadline, postprocess).await;
         counted.timing.postprocess = encoding.elapsed();
         response
     }

@@ -17,7 +17,7 @@ CODE = {
     # Seven channels out of three, as many as the example's network has classes.
     "seven": ["return torch.cat([x, x, torch.slice(x, 1, 0, 1, 1)], 1)"],
     # The first number of each row after some milliseconds on one thread: rows of four become long ones, over and over.
-    "slow": ["y = torch.repeat(x, [1, 4096])", "for _0 in range(300):", "  y = torch.sin(y)",
+    "slow": ["y = torch.repeat(x, [1, 4096])", "for _0 in range(60):", "  y = torch.sin(y)",
              "return torch.slice(y, 1, 0, 1, 1)"],
 }
 FLOAT, INT64 = 1, 7

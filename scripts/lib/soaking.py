@@ -14,12 +14,12 @@ import networks
 import pictures
 from crowd import Crowd
 from growing import Chart, Part, Series, blocks, line, size
-from process import memory, status
+from process import cpu_seconds, memory, status
 from served import ROOT, Client, pack
 
 EXAMPLE = ROOT / "examples/street_scenes"
 # Of a hundred requests, how many go to each.
-MODELS = {"unet-pt": 10, "unet-onnx": 10, "thin-pt": 40, "thin-onnx": 40}
+MODELS = {"unet-pt": 5, "unet-onnx": 5, "thin-pt": 45, "thin-onnx": 45}
 WAYS = {"png": 35, "json": 35, "handler": 15, "tensor": 14, "broken": 1}
 ONE_WORKER = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nmaxBatchDelay: 1\ndeviceType: cpu\nonnx: {intra_op_thread_count: 1}\n"
 PICTURES, LIFETIME, EVERY = 600, 500, 0.5
@@ -69,6 +69,7 @@ class Soak:
             self.ask(count)
             before = self.now()
             self.manage("DELETE", f"/models/{probe}")
+            self.worked = cpu_seconds(self.server.process.pid)
             self.held.append({"before": before, "after": self.now(), "parts": memory(self.server.process.pid)})
 
     def ask(self, count):
@@ -144,7 +145,7 @@ class Soak:
         sent, wrong = self.sent, self.statuses.copy()
         part.before = (
             f"{datetime.date.today().isoformat()}: {self.requests} requests over {self.connections} connections in {self.took / 60:.1f} minutes,"
-            f" {self.requests / self.took:.0f} a second, on {os.cpu_count()} cores: {sent['png'] + sent['json']} pictures through `/predictions`,"
+            f" {self.requests / self.took:.0f} a second and {1e3 * self.worked / self.requests:.1f} ms of the server's processor each, on {os.cpu_count()} cores: {sent['png'] + sent['json']} pictures through `/predictions`,"
             f" {sent['handler']} through `/v2`, {sent['tensor']} tensors, {sent['broken']} broken pictures. {len(self.album)} pictures of"
             f" {self.pixels / len(self.album) / 1e3:.0f},000 pixels on average.")
         wrong.subtract({200: self.requests - sent["broken"], 400: sent["broken"]})

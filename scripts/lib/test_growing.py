@@ -181,7 +181,7 @@ class Networks(unittest.TestCase):
                                                        ("data.pkl", "code/__torch__.py", "constants.pkl", "version")})
             code = archive.read("network/code/__torch__.py").decode()
             pickled = archive.read("network/data.pkl")
-        self.assertIn("    for _0 in range(300):\n      y = torch.sin(y)\n", code)
+        self.assertIn("    for _0 in range(60):\n      y = torch.sin(y)\n", code)
         named = [value for kind, value, _ in pickletools.genops(pickled) if kind.name == "GLOBAL"]
         self.assertEqual(named, ["__torch__ Network"])
 

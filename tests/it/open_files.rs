@@ -16,6 +16,7 @@ const FILES: usize = 120;
 struct Process {
     child: Child,
     inference: String,
+    grpc: String,
     /// What it writes to its log.
     log: Receiver<String>,
 }
@@ -38,12 +39,14 @@ impl Process {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let said: Vec<String> =
-            lines.take_while(|line| line != "Model server started.").collect();
-        let words = "predictions on http://";
-        let address = said.iter().find_map(|line| line.strip_prefix(words));
-        let inference = address.unwrap_or_else(|| panic!("{said:?}")).to_owned();
-        Self { child, inference, log }
+        let said: Vec<String> = lines.take_while(|line| line != "Model server started.").collect();
+        let address = |words| {
+            let address = said.iter().find_map(|line| line.strip_prefix(words));
+            address.unwrap_or_else(|| panic!("{said:?}")).to_owned()
+        };
+        let inference = address("predictions on http://");
+        let grpc = address("gRPC predictions on ");
+        Self { child, inference, grpc, log }
     }
 
     fn connect(&self) -> TcpStream {
@@ -97,7 +100,10 @@ fn a_server_out_of_files_says_so_answers_whom_it_has_and_takes_others_later() {
     assert!(answers(&mut early));
     // More than fit; the system keeps the rest waiting.
     let crowd: Vec<TcpStream> = (0..FILES).map(|_| server.connect()).collect();
-    println!("{}", server.told("Too many open files"));
+    server.told("Too many open files");
+    let _call = TcpStream::connect(&server.grpc).unwrap();
+    let told = server.told("gRPC accepts no connection");
+    assert!(told.contains("ulimit -n"), "{told}");
     assert!(answers(&mut early), "who is connected is answered");
     assert!(server.files() > FILES / 2);
 

@@ -42,11 +42,11 @@ def student(free):
 
 
 def blocks(xs, ys, count):
-    """Means of so many stretches of equal length: neighbours among samples of one process are alike, and a line through
-    all of them would claim to know more than it does."""
+    """The middles of so many stretches of equal length: neighbours among samples of one process are alike, and a line
+    through all of them would claim to know more than it does."""
     size = len(xs) / count
     cut = [slice(round(number * size), round((number + 1) * size)) for number in range(count)]
-    return [statistics.fmean(xs[part]) for part in cut], [statistics.fmean(ys[part]) for part in cut]
+    return [statistics.median(xs[part]) for part in cut], [statistics.median(ys[part]) for part in cut]
 
 
 def bends(xs, ys, noise, most=2.0):

@@ -22,10 +22,12 @@ EXAMPLE = ROOT / "examples/street_scenes"
 MODELS = {"unet-pt": 5, "unet-onnx": 5, "thin-pt": 45, "thin-onnx": 45}
 WAYS = {"png": 35, "json": 35, "handler": 15, "tensor": 14, "broken": 1}
 ONE_WORKER = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nmaxBatchDelay: 1\ndeviceType: cpu\nonnx: {intra_op_thread_count: 1}\n"
-PICTURES, LIFETIME, EVERY = 600, 500, 0.5
+PICTURES, LIFETIME, EVERY = 600, 500, 0.2
+# As many samples as a chart shows; the line goes through all.
+SHOWN = 600
 # Loaded beside the others, and unloaded for what the C library gives back then.
 PROBES = ("early", "late")
-# The stretches of the last half whose means the line goes through.
+# The stretches of the last half whose medians the line goes through.
 STRETCHES = 20
 HEIGHT, WIDTH = 96, 128
 NUMBERS = 3 * HEIGHT * WIDTH
@@ -153,7 +155,7 @@ class Soak:
             part.broken.append(f"answers by status, of {sent['broken']} broken pictures and {self.requests - sent['broken']} others: {dict(self.statuses)}")
         if each.slope > most and each.slope > each.half:
             part.steep.append(f"memory grows by {each.slope:.1f} bytes with each request (± {each.half:.1f}), which is more than {most:g}")
-        xs, ys = zip(*self.samples)
+        xs, ys = zip(*self.samples[:: 1 + len(self.samples) // SHOWN])
         half = [x for x in xs if x >= self.requests / 2]
         part.charts = [Chart("soak", "Resident memory by requests", "requests", "MB",
                              [Series("resident", xs, [y / 1e6 for y in ys]),

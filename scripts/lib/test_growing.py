@@ -126,8 +126,9 @@ class Lines(unittest.TestCase):
         with self.assertRaises(ValueError):
             line([1, 1], [1, 2])
 
-    def test_stretches_have_means(self):
-        self.assertEqual(blocks([1, 2, 3, 4, 5, 6], [0, 2, 2, 4, 4, 6], 3), ([1.5, 3.5, 5.5], [1, 3, 5]))
+    def test_stretches_have_middles_that_single_samples_do_not_move(self):
+        self.assertEqual(blocks([1, 2, 3, 4, 5, 6], [0, 2, 99, 4, 5, 99], 2), ([2, 5], [2, 5]))
+        self.assertEqual(blocks([1, 2, 3, 4], [0, 2, 2, 4], 2), ([1.5, 3.5], [1, 3]))
         xs, _ = blocks(list(range(10)), list(range(10)), 3)
         self.assertEqual(len(xs), 3)
 

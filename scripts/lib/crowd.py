@@ -15,6 +15,8 @@ from array import array
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
+# How long, in seconds, a wait for answers is at most before it is looked at what else there is to do.
+PAUSE = 0.1
 # What is counted where there was no answer.
 BROKEN, UNANSWERED = 0, -1
 
@@ -111,6 +113,7 @@ class Crowd:
         """`lifetime`: after so many requests a connection is closed and another one opened in its place."""
         parts = urllib.parse.urlsplit(url)
         self.address, self.host, self.lifetime = (parts.hostname, parts.port), parts.netloc, lifetime
+        self.clock = time.perf_counter
         self.poll = select.epoll()
         self.lines = {}
         self.idle = collections.deque()
@@ -142,39 +145,41 @@ class Crowd:
 
         With a rate, one is due every so often, whether those before it are answered or not, and its time begins when it
         is due. `watch` is called with the number of answers so far, again and again. Where nothing is answered for
-        `patience` seconds, the run ends, and what is on its way is counted as unanswered."""
-        told, began, own = Told(), time.perf_counter(), time.thread_time()
+        `patience` seconds, the run ends, and what is on its way is counted as unanswered. Only waiting counts as that: of a
+        machine that stood still, the server cannot have answered either."""
+        told, began, own = Told(), self.clock(), time.thread_time()
         if rate is not None:
             count = min(count or 1 << 60, int(rate * seconds))
         end = began + seconds if seconds is not None and rate is None else float("inf")
         left = count if count is not None else float("inf")
-        sent, answered, moved = 0, 0, began
+        sent, answered, waited, seen = 0, 0, 0.0, began
         while True:
-            now = time.perf_counter()
+            now = self.clock()
             while self.idle and left > 0 and now < end and (rate is None or began + sent / rate <= now):
                 self.begin(self.idle.popleft(), request(), began + sent / rate if rate is not None else now, told)
                 sent, left = sent + 1, left - 1
             over = left <= 0 or now >= end
             if over and len(self.idle) == len(self.lines):
                 break
-            if now > moved + patience:
+            waited, seen = waited + min(now - seen, 2 * PAUSE), now
+            if waited > patience:
                 self.give_up(told)
                 break
             for number, events in self.poll.poll(self.pause(now, began, sent, rate, over)):
                 self.advance(self.lines[number], events, told)
             so_far = told.statuses.total()
             if so_far > answered or len(self.idle) == len(self.lines):
-                answered, moved = so_far, time.perf_counter()
+                answered, waited = so_far, 0.0
             if watch is not None:
                 watch(answered)
-        told.seconds, told.own = time.perf_counter() - began, time.thread_time() - own
+        told.seconds, told.own = self.clock() - began, time.thread_time() - own
         return told
 
     def pause(self, now, began, sent, rate, over):
         """How long there is nothing to send."""
         if rate is None or over or not self.idle:
-            return 0.1
-        return min(0.1, max(0.0, began + sent / rate - now))
+            return PAUSE
+        return min(PAUSE, max(0.0, began + sent / rate - now))
 
     def begin(self, line, request, begun, told):
         line.clear()
@@ -203,7 +208,7 @@ class Crowd:
             self.replace(line)
 
     def end(self, line, told):
-        told.add(line.status, time.perf_counter() - line.begun)
+        told.add(line.status, self.clock() - line.begun)
         if line.closes or line.out or self.lifetime is not None and line.asked >= self.lifetime:
             self.replace(line)
         else:

@@ -94,6 +94,13 @@ class Crowds(unittest.TestCase):
         self.assertEqual(told.statuses, {UNANSWERED: 3})
         self.assertEqual(told.others(200), "unanswered 3")
 
+    def test_a_machine_that_stood_still_is_no_server_that_does_not_answer(self):
+        leap = []
+        with Answering(lambda number: answer()) as server, Crowd(server.url, 1) as crowd:
+            crowd.clock = lambda: time.perf_counter() + 1000 * bool(leap)
+            told = crowd.run(lambda: REQUEST, count=6, watch=lambda answered: answered == 3 and leap.append(answered))
+        self.assertEqual(told.statuses, {200: 6})
+
     def test_at_a_rate_time_begins_when_a_request_is_due(self):
         gate = threading.Event()
 

@@ -72,13 +72,15 @@ class Soak:
             before = self.now()
             self.manage("DELETE", f"/models/{probe}")
             self.worked = cpu_seconds(self.server.process.pid)
-            self.held.append({"before": before, "after": self.now(), "parts": memory(self.server.process.pid)})
+            self.held.append({"done": self.done, "before": before, "after": self.now(), "parts": memory(self.server.process.pid)})
 
     def ask(self, count):
         with Crowd(self.server.inference, self.connections, lifetime=LIFETIME) as crowd:
             self.host = crowd.host
             told = crowd.run(self.request, count=count, watch=self.watch)
-        self.done += count
+        # What was answered, which is less where the server stopped answering.
+        self.done += told.statuses.total()
+        self.samples.append((self.done, self.now()))
         self.took += told.seconds
         self.statuses += told.statuses
 
@@ -139,24 +141,25 @@ class Soak:
               (("heap", "the heap"), ("anonymous", "other memory without a file"), ("files", "files"))),
         ]
         each = self.slope()
-        held = (end["after"] - begin["after"]) / (self.requests - self.first)
+        held = (end["after"] - begin["after"]) / (end["done"] - begin["done"])
         part.slopes = [
             f"Over the last half, memory grows by {each.slope:.1f} bytes with each request (± {each.half:.1f}); {most:g} are allowed.",
             f"Without what the C library keeps, from the first tenth to the end, by {held:.1f} bytes with each request.",
         ]
         sent, wrong = self.sent, self.statuses.copy()
         part.before = (
-            f"{datetime.date.today().isoformat()}: {self.requests} requests over {self.connections} connections in {self.took / 60:.1f} minutes,"
-            f" {self.requests / self.took:.0f} a second and {1e3 * self.worked / self.requests:.1f} ms of the server's processor each, on {os.cpu_count()} cores: {sent['png'] + sent['json']} pictures through `/predictions`,"
+            f"{datetime.date.today().isoformat()}: {self.done} requests over {self.connections} connections in {self.took / 60:.1f} minutes,"
+            f" {self.done / self.took:.0f} a second and {1e3 * self.worked / self.done:.1f} ms of the server's processor each, on {os.cpu_count()} cores: {sent['png'] + sent['json']} pictures through `/predictions`,"
             f" {sent['handler']} through `/v2`, {sent['tensor']} tensors, {sent['broken']} broken pictures. {len(self.album)} pictures of"
             f" {self.pixels / len(self.album) / 1e3:.0f},000 pixels on average.")
         wrong.subtract({200: self.requests - sent["broken"], 400: sent["broken"]})
         if any(wrong.values()):
-            part.broken.append(f"answers by status, of {sent['broken']} broken pictures and {self.requests - sent['broken']} others: {dict(self.statuses)}")
+            part.broken.append(f"answers by status, of {sent['broken']} broken pictures and {self.requests - sent['broken']} others that were to be sent"
+                               f" (-1: none): {dict(self.statuses)}")
         if each.slope > most and each.slope > each.half:
             part.steep.append(f"memory grows by {each.slope:.1f} bytes with each request (± {each.half:.1f}), which is more than {most:g}")
         xs, ys = zip(*self.samples[:: 1 + len(self.samples) // SHOWN])
-        half = [x for x in xs if x >= self.requests / 2]
+        half = [x for x in xs if x >= self.done / 2]
         part.charts = [Chart("soak", "Resident memory by requests", "requests", "MB",
                              [Series("resident", xs, [y / 1e6 for y in ys]),
                               Series("the line through the last half", half, [each.at(x) / 1e6 for x in half])], points=False)]
@@ -164,5 +167,5 @@ class Soak:
 
     def slope(self):
         """Bytes with each request, over the last half."""
-        late = [sample for sample in self.samples if sample[0] >= self.requests / 2]
+        late = [sample for sample in self.samples if sample[0] >= self.done / 2]
         return line(*blocks(*zip(*late), min(STRETCHES, len(late))))

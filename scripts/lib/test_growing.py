@@ -11,9 +11,11 @@ import threading
 import time
 import unittest
 import zipfile
+from collections import Counter
 
 import networks
 import pictures
+import soaking
 from crowd import BROKEN, UNANSWERED, Crowd, Told, quantile
 from growing import Part, bends, blocks, line, markdown, size
 from process import cpu_seconds, parts, status
@@ -207,6 +209,33 @@ class Pictures(unittest.TestCase):
         self.assertEqual(drawn, [pictures.sides(random.Random(seed)) for seed in range(300)])
         self.assertTrue(all(16 <= width <= 1600 and 16 <= height <= 1200 for width, height in drawn))
         self.assertLess(sorted(width for width, _ in drawn)[150], 300)
+
+
+class Soaks(unittest.TestCase):
+    def soaked(self, each, statuses, requests=1000):
+        """What is said of a run whose memory grew by so many bytes with each request."""
+        soak = soaking.Soak(None, None, requests, 2)
+        soak.statuses, soak.done = Counter(statuses), sum(statuses.values())
+        soak.samples = [(done, 1_000_000 + each * done) for done in range(0, soak.done + 1, 5)]
+        soak.sent, soak.took, soak.worked, soak.album, soak.pixels = Counter(broken=10), 10.0, 2.0, [b""], 5000
+        kinds = {"heap": 1, "anonymous": 2, "files": 3}
+        soak.held = [{"done": done, "before": 5000 + each * done, "after": 1000 + each * done, "parts": kinds} for done in (100, soak.done)]
+        return soak.report(16)
+
+    def test_memory_that_grows_is_wrong_and_memory_that_does_not_is_fine(self):
+        found = self.soaked(0, {200: 990, 400: 10})
+        self.assertEqual((found.broken, found.steep), ([], []))
+        found = self.soaked(40, {200: 990, 400: 10})
+        self.assertEqual(found.broken, [])
+        self.assertIn("40.0 bytes with each request", found.steep[0])
+        self.assertIn("by 40.0 bytes", found.slopes[1])
+
+    def test_a_run_that_ended_early_is_wrong_and_counts_what_was_answered(self):
+        found = self.soaked(8, {200: 490, 400: 10, UNANSWERED: 2})
+        self.assertEqual(found.steep, [])
+        self.assertIn("-1: 2", found.broken[0])
+        self.assertIn("502 requests over 2 connections", found.before)
+        self.assertIn("by 8.0 bytes", found.slopes[1])
 
 
 if __name__ == "__main__":

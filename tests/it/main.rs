@@ -88,6 +88,8 @@ mod onnx_providers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;
+/// A server that may open no more files: what it says, whom it answers.
+mod open_files;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.

@@ -92,7 +92,10 @@ fn all_workers_run_the_form_that_one_of_them_found_and_say_so() {
 fn a_form_that_there_is_not_fails_the_load_and_names_those_that_there_are() {
     let store = Store::new();
     for (more, words) in [
-        ("torch: {optimize: fast}\n", "write auto, or one of none, freeze, channels_last, inference"),
+        (
+            "torch: {optimize: fast}\n",
+            "write auto, or one of none, freeze, channels_last, inference",
+        ),
         ("torch: {optimise: none}\n", "no parameter optimise of libtorch; known: "),
         ("torch: {optimize_seconds: -1}\n", "parameter optimize_seconds is \"-1\""),
     ] {

@@ -99,9 +99,7 @@ impl Probe<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use mar_handler::{
-        Context, DType, Error, LoadSpec, Model, Request, Response, Side, Signature,
-    };
+    use mar_handler::{Context, DType, Error, LoadSpec, Model, Request, Response, Side, Signature};
 
     use super::*;
     use crate::fixed::FixedBatch;
@@ -154,12 +152,12 @@ mod tests {
     }
 
     fn interface(shapes: &[Option<&[Side]>]) -> Interface {
-        let input = |(index, shape): (usize, &Option<&[Side]>)| TensorSpec {
+        let input = |(index, shape): (usize, Option<&[Side]>)| TensorSpec {
             shape: shape.map(<[_]>::to_vec),
             dtype: Some(DType::F32),
             ..TensorSpec::named(index.to_string())
         };
-        let inputs = Some(shapes.iter().enumerate().map(input).collect());
+        let inputs = Some(shapes.iter().copied().enumerate().map(input).collect());
         let signature = Signature { inputs, outputs: None };
         Interface { signature, batched: true, ..Interface::default() }
     }

@@ -38,17 +38,17 @@ pub(super) fn between(
     let mut quickest = Quickest { champion: Duration::MAX, challenger: Duration::MAX };
     let mut turns = 0;
     while turns < LEAST || now().saturating_sub(begun) < time {
-        for (pass, best) in [
-            (&mut *champion, &mut quickest.champion),
-            (&mut *challenger, &mut quickest.challenger),
-        ] {
-            let before = now();
-            pass()?;
-            *best = (*best).min(now().saturating_sub(before));
-        }
+        quickest.champion = quickest.champion.min(timed(champion, now)?);
+        quickest.challenger = quickest.challenger.min(timed(challenger, now)?);
         turns += 1;
     }
     Ok(quickest)
+}
+
+fn timed(pass: &mut dyn FnMut() -> Result<()>, now: &dyn Fn() -> Duration) -> Result<Duration> {
+    let before = now();
+    pass()?;
+    Ok(now().saturating_sub(before))
 }
 
 #[cfg(test)]

@@ -75,7 +75,8 @@ impl Options {
         let options = Self::read(&spec.options, tch::get_num_interop_threads)?;
         match (options.optimise, spec.device) {
             (Optimise::Only(form), device @ Device::Cuda(_)) if !form.is_for(device) => {
-                let advice = format!("that is for the processor; write auto, none or freeze on {device}");
+                let advice =
+                    format!("that is for the processor; write auto, none or freeze on {device}");
                 Err(refused(OPTIMIZE, form.name(), &advice))
             }
             _ => Ok(options),

@@ -66,7 +66,10 @@ impl Trials {
     /// Fails where a form does not answer as the network itself does. Two passes and more: libtorch compiles
     /// in the second.
     pub(super) fn try_before(&self, form: &CModule) -> Result<()> {
-        [&self.timed, &self.timed].into_iter().chain(&self.before).try_for_each(|of| of.try_on(form))
+        [&self.timed, &self.timed]
+            .into_iter()
+            .chain(&self.before)
+            .try_for_each(|of| of.try_on(form))
     }
 
     /// The rest of it, for a form that is to be chosen.

@@ -61,12 +61,13 @@ impl Report {
         if !self.times.is_empty() {
             let time = |(form, time): &(Form, Duration)| {
                 let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-                (form.name().to_owned(), (f64::from(micros) / 1e3).into())
+                (form.name().to_owned(), Value::from(f64::from(micros) / 1e3))
             };
             told.insert("milliseconds".to_owned(), self.times.iter().map(time).collect());
         }
         if !self.passed_over.is_empty() {
-            let reason = |(form, why): &(Form, String)| (form.name().to_owned(), why.clone().into());
+            let reason =
+                |(form, why): &(Form, String)| (form.name().to_owned(), Value::from(why.as_str()));
             let reasons = self.passed_over.iter().map(reason).collect();
             told.insert("not_optimized".to_owned(), reasons);
         }
@@ -205,9 +206,9 @@ impl Tuning<'_> {
                 "a pass takes {pass:.2} s, and all forms are timed for {time} s; give {OPTIMIZE_SECONDS} more, or name a form"
             )));
         }
-        let forms = Form::ALL.into_iter().filter(|form| {
-            *form != Form::Plain && form.is_for(self.spec.device)
-        });
+        let forms = Form::ALL
+            .into_iter()
+            .filter(|form| *form != Form::Plain && form.is_for(self.spec.device));
         let forms: Vec<Form> = forms.collect();
         let time = self.time / u32::try_from(forms.len()).unwrap_or(1);
         let (mut champion, mut report) = (None::<Module>, Report::of(Form::Plain));

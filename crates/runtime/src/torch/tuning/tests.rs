@@ -9,7 +9,8 @@ use super::*;
 /// A fixture, asked for in a form, and tried on numbers of this shape.
 fn spec(file: &str, optimize: &str, shape: &[usize]) -> LoadSpec {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
-    let options = [("optimize".to_owned(), optimize.into()), ("optimize_seconds".to_owned(), 0.1.into())];
+    let options =
+        [("optimize".to_owned(), optimize.into()), ("optimize_seconds".to_owned(), 0.1.into())];
     let options = options.into_iter().collect();
     let inputs = if shape.is_empty() { Vec::new() } else { vec![numbers(shape)] };
     LoadSpec { options, inputs, ..LoadSpec::new(file) }
@@ -129,10 +130,10 @@ fn a_form_that_answers_otherwise_is_passed_over_and_refused_by_name() {
     let told = Value::Object(load(&spec("overwritten.pt", "auto", &[1, 2, 2, 2])).describe());
     assert_ne!(told["optimize"], "inference");
     let reason = told["not_optimized"]["inference"].as_str().unwrap();
-    assert!(reason.contains("its answers differ: output 0"), "{reason}");
+    assert!(reason.contains("its answers differ: output 1"), "{reason}");
     let error = TorchModel::load(&spec("overwritten.pt", "inference", &[1, 2, 2, 2])).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidModel);
-    let words = "optimize: inference cannot be had: its answers differ: output 0";
+    let words = "optimize: inference cannot be had: its answers differ: output 1";
     assert!(error.message().contains(words), "{error}");
     assert!(error.message().ends_with("write auto or none"), "{error}");
 }

@@ -16,20 +16,20 @@ const HALF: f64 = 1e-2;
 /// the likeliest only where the network itself takes two for equally likely, as far as that is told apart here.
 pub(crate) fn agree(own: &[Named], other: &[Named]) -> Result<()> {
     if own.len() != other.len() {
-        return Err(differs(format!("{} tensors, and not {}", other.len(), own.len())));
+        return Err(differs(&format!("{} tensors, and not {}", other.len(), own.len())));
     }
     own.iter().zip(other).enumerate().try_for_each(|(index, (own, other))| {
         if own.name != other.name {
-            return Err(differs(format!("output {index} has another name")));
+            return Err(differs(&format!("output {index} has another name")));
         }
         match difference(&own.tensor, &other.tensor).map_err(prediction)? {
             None => Ok(()),
-            Some(how) => Err(differs(format!("output {index} {how}"))),
+            Some(how) => Err(differs(&format!("output {index} {how}"))),
         }
     })
 }
 
-fn differs(how: String) -> Error {
+fn differs(how: &str) -> Error {
     Error::invalid_model(format!("its answers differ: {how}"))
 }
 

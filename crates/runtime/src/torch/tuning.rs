@@ -92,7 +92,7 @@ pub(super) fn open(
     let tuning = Tuning { spec, time: options.time };
     match options.optimise {
         Optimise::Only(Form::Plain) => Ok(tuned(plain, alone, Report::of(Form::Plain))),
-        Optimise::Only(form) => tuning.by_name(plain, form, alone).map_err(Failed::Refused),
+        Optimise::Only(form) => tuning.by_name(&plain, form, alone).map_err(Failed::Refused),
         Optimise::Auto => {
             let reason = if !options.optimises {
                 Some("its graphs are not to be optimised")
@@ -148,7 +148,7 @@ impl Tuning<'_> {
     }
 
     /// A form that is asked for, held against the network itself where its inputs are known.
-    fn by_name(&self, plain: Module, form: Form, alone: bool) -> Result<Tuned> {
+    fn by_name(&self, plain: &Module, form: Form, alone: bool) -> Result<Tuned> {
         let refused = |error: Error| {
             let (name, cause) = (form.name(), error.message());
             let message = format!("optimize: {name} cannot be had: {cause}; write auto or none");
@@ -171,6 +171,10 @@ impl Tuning<'_> {
 
     /// The fastest form of those that answer as the network itself does.
     fn fastest(&self, plain: Module, alone: bool) -> Tuned {
+        let nobody_says = "nobody says what it takes; declare its inputs' shapes, or name a form";
+        if self.spec.inputs.is_empty() && alone {
+            return left_alone(plain, alone, nobody_says.to_owned());
+        }
         let frozen = match self.form(Form::Frozen) {
             Ok(frozen) => frozen,
             Err(error) => return left_alone(plain, alone, error.message().to_owned()),
@@ -179,8 +183,7 @@ impl Tuning<'_> {
             return left_alone(plain, false, "it writes into itself".to_owned());
         }
         if self.spec.inputs.is_empty() {
-            let reason = "nobody says what it takes; declare its inputs' shapes, or name a form";
-            return left_alone(plain, true, reason.to_owned());
+            return left_alone(plain, true, nobody_says.to_owned());
         }
         match self.with_inputs(|inputs| self.contest(&plain, frozen, inputs)) {
             Ok((Some(fastest), report)) => tuned(fastest, true, report),

@@ -124,6 +124,9 @@ mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
 #[cfg(feature = "torch")]
 mod torch;
+/// TorchScript as it is tuned when it is loaded.
+#[cfg(feature = "torch")]
+mod torchscript;
 /// Model repositories of Triton's layout, on Triton's addresses.
 mod triton;
 /// The same on libtorch and ONNX Runtime: the example repository, as it lies.

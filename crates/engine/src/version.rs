@@ -20,6 +20,7 @@ use crate::job::{Done, Job, Lane, Work};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::pool::CpuPool;
+use crate::probe::Probe;
 use crate::queue::{JobQueue, QueueRules, Refused, Slot};
 use crate::samples::{KnownAnswers, SamplesReport};
 use crate::seat::{WorkerInfo, WorkerState};
@@ -114,6 +115,16 @@ impl Loaded {
     pub(crate) fn shares_batches(&self) -> bool {
         let shares = |network: &Arc<Network>| network.scheduling.dynamic && self.interface.batched;
         self.network.as_ref().is_none_or(shares)
+    }
+
+    /// What its network may be tried on when it is loaded.
+    pub(crate) fn probe(&self) -> Probe<'_> {
+        Probe {
+            handler: self.handler.as_ref(),
+            interface: &self.interface,
+            samples: self.samples.to_replay(),
+            network: self.network.as_deref(),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn scenes(store: &Store, more: &str, sampled: bool) -> PathBuf {
     })
 }
 
-fn serve(archive: &PathBuf) -> TestServer {
+fn serve(archive: &Path) -> TestServer {
     let settings = Settings { max_request_size: 10_000_000, ..settings() };
     let server =
         TestServer::start(settings, mar_handlers::all(), Arc::new(mar_runtime::Torch::start()));

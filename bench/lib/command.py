@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -241,6 +242,8 @@ def main(arguments=None):
         print(f"bench: {error}", file=sys.stderr)
         return 2
     processes.adopt()
+    # So that whoever ends this ends the server with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     able, reasons = install(peers, jobs, options.only_try)
     if options.only_try:
         return 1 if reasons or tried(jobs, able, Setting(options.workers, options.threads)) else 0

@@ -212,14 +212,16 @@ class Pictures(unittest.TestCase):
 
 
 class Soaks(unittest.TestCase):
-    def soaked(self, each, statuses, requests=1000):
-        """What is said of a run whose memory grew by so many bytes with each request."""
+    def soaked(self, each, statuses, requests=1000, resident=None):
+        """What is said of a run whose memory grew by so many bytes with each request; what is resident may hide that."""
+        resident = each if resident is None else resident
         soak = soaking.Soak(None, None, requests, 2)
         soak.statuses, soak.done = Counter(statuses), sum(statuses.values())
-        soak.samples = [(done, 1_000_000 + each * done) for done in range(0, soak.done + 1, 5)]
+        soak.samples = [(done, 1_000_000 + resident * done) for done in range(0, soak.done + 1, 5)]
         soak.sent, soak.took, soak.worked, soak.album, soak.pixels = Counter(broken=10), 10.0, 2.0, [b""], 5000
         kinds = {"heap": 1, "anonymous": 2, "files": 3}
-        soak.held = [{"done": done, "before": 5000 + each * done, "after": 1000 + each * done, "parts": kinds} for done in (100, soak.done)]
+        soak.held = [{"done": done, "before": 1_000_000 + resident * done, "after": 1000 + each * done, "parts": kinds}
+                     for done in (soak.done * tenth // 10 for tenth in range(1, 11))]
         return soak.report(16)
 
     def test_memory_that_grows_is_wrong_and_memory_that_does_not_is_fine(self):
@@ -227,15 +229,20 @@ class Soaks(unittest.TestCase):
         self.assertEqual((found.broken, found.steep), ([], []))
         found = self.soaked(40, {200: 990, 400: 10})
         self.assertEqual(found.broken, [])
-        self.assertIn("40.0 bytes with each request", found.steep[0])
-        self.assertIn("by 40.0 bytes", found.slopes[1])
+        self.assertIn("resident memory grows by 40.0 bytes with each request", found.steep[0])
+        self.assertEqual(len(found.steep), 2)
+
+    def test_a_leak_into_memory_that_is_kept_is_found(self):
+        found = self.soaked(40, {200: 990, 400: 10}, resident=0)
+        self.assertEqual(len(found.steep), 1)
+        self.assertIn("without what the C library keeps grows by 40.0 bytes", found.steep[0])
 
     def test_a_run_that_ended_early_is_wrong_and_counts_what_was_answered(self):
         found = self.soaked(8, {200: 490, 400: 10, UNANSWERED: 2})
         self.assertEqual(found.steep, [])
         self.assertIn("-1: 2", found.broken[0])
         self.assertIn("502 requests over 2 connections", found.before)
-        self.assertIn("by 8.0 bytes", found.slopes[1])
+        self.assertIn("by 8.0 bytes", found.slopes[0])
 
 
 if __name__ == "__main__":

@@ -90,7 +90,6 @@ fn all_workers_run_the_form_that_one_of_them_found_and_say_so() {
 
 #[test]
 fn a_form_that_there_is_not_fails_the_load_and_names_those_that_there_are() {
-    let store = Store::new();
     for (more, words) in [
         (
             "torch: {optimize: fast}\n",
@@ -99,6 +98,7 @@ fn a_form_that_there_is_not_fails_the_load_and_names_those_that_there_are() {
         ("torch: {optimise: none}\n", "no parameter optimise of libtorch; known: "),
         ("torch: {optimize_seconds: -1}\n", "parameter optimize_seconds is \"-1\""),
     ] {
+        let store = Store::new();
         let server = serve(&scenes(&store, more, false));
         let VersionState::Failed(reason) = server.state("scenes") else { panic!("{more}") };
         assert!(reason.starts_with("torch: in model-config.yaml: "), "{reason}");

@@ -66,11 +66,14 @@ bool keeps_state(const Module &frozen) {
 } // namespace
 
 // Makes everything constant that nothing writes to, and folds what can be computed ahead of a pass. Says
-// whether something is left that a pass may change. The module has to be in evaluation mode.
-extern "C" const char *marserve_freeze(Module *module, bool *writes_into_itself) noexcept {
+// whether something is left that a pass may change, and whether its time depends on more than its inputs'
+// sizes. The module has to be in evaluation mode.
+extern "C" const char *marserve_freeze(Module *module, bool *writes_into_itself, bool *loops) noexcept {
     return told([&] {
         *module = torch::jit::freeze(*module);
         *writes_into_itself = keeps_state(*module);
+        const auto graph = module->get_method("forward").graph();
+        *loops = any(graph->block(), [](const Node *node) { return node->kind() == c10::prim::Loop; });
     });
 }
 

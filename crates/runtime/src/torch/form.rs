@@ -13,7 +13,11 @@ use super::convert::device;
 
 #[expect(unsafe_code, reason = "the C++ file is reached through C")]
 unsafe extern "C" {
-    fn marserve_freeze(module: *mut c_void, writes_into_itself: *mut bool) -> *const c_char;
+    fn marserve_freeze(
+        module: *mut c_void,
+        writes_into_itself: *mut bool,
+        loops: *mut bool,
+    ) -> *const c_char;
     fn marserve_channels_last(module: *mut c_void) -> *const c_char;
     fn marserve_optimise_for_inference(module: *mut c_void) -> *const c_char;
 }
@@ -35,8 +39,30 @@ pub(crate) enum Form {
 #[derive(Debug)]
 pub(crate) struct Module {
     pub(crate) script: CModule,
-    /// Whether a pass may change it; `None` where nothing was frozen, so that nobody knows.
-    pub(crate) writes_into_itself: Option<bool>,
+    /// What freezing found out; `None` where nothing was frozen.
+    pub(crate) nature: Option<Nature>,
+}
+
+/// What a network does that its answers alone do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nature {
+    /// Whether a pass may change it.
+    pub(crate) writes_into_itself: bool,
+    /// Whether it has loops, so that nobody knows how long a pass takes.
+    pub(crate) loops: bool,
+}
+
+impl Nature {
+    /// Why a network of this kind is not to be run before a request asks for it.
+    pub(crate) fn forbids_trials(self) -> Option<&'static str> {
+        if self.writes_into_itself {
+            Some("it writes into itself")
+        } else if self.loops {
+            Some("it has loops, and nobody knows how long a pass takes")
+        } else {
+            None
+        }
+    }
 }
 
 impl Form {
@@ -62,7 +88,7 @@ impl Form {
     pub(crate) fn open(self, file: &Path, on: Device) -> Result<Module, TchError> {
         let mut script = CModule::load_on_device(file, device(on))?;
         script.f_set_eval()?;
-        let mut module = Module { script, writes_into_itself: None };
+        let mut module = Module { script, nature: None };
         if self == Self::ChannelsLast {
             module.lay_channels_last()?;
         }
@@ -78,11 +104,14 @@ impl Form {
 
 impl Module {
     fn freeze(&mut self) -> Result<(), TchError> {
-        let mut writes = true;
+        let (mut writes_into_itself, mut loops) = (true, true);
         #[expect(unsafe_code, reason = "the C++ file is reached through C")]
-        // SAFETY: the pointer is that of a module which nobody else has, and `writes` outlives the call.
-        told(unsafe { marserve_freeze(pointer(&mut self.script), &raw mut writes) })?;
-        self.writes_into_itself = Some(writes);
+        // SAFETY: the pointer is that of a module which nobody else has, and both flags outlive the call.
+        told(unsafe {
+            let module = pointer(&mut self.script);
+            marserve_freeze(module, &raw mut writes_into_itself, &raw mut loops)
+        })?;
+        self.nature = Some(Nature { writes_into_itself, loops });
         Ok(())
     }
 

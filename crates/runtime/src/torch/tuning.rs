@@ -12,7 +12,7 @@ use tch::{CModule, TchError};
 use super::contest::between;
 use super::convert::{borrowed, device};
 use super::error::{first_cause, prediction};
-use super::form::{Form, Module};
+use super::form::{Form, Module, Nature};
 use super::options::{OPTIMIZE_SECONDS, Optimise, Options};
 use super::script::Script;
 use super::sharing;
@@ -124,7 +124,7 @@ impl From<TchError> for Failed {
 
 fn tuned(module: Module, alone: bool, report: Report) -> Tuned {
     // Freezing knows better than the text, which does not see what no pass reaches.
-    let shareable = module.writes_into_itself.map_or(alone, |writes| !writes);
+    let shareable = module.nature.map_or(alone, |nature| !nature.writes_into_itself);
     Tuned { script: module.script, shareable, report }
 }
 
@@ -156,7 +156,8 @@ impl Tuning<'_> {
         };
         let module = self.form(form).map_err(refused)?;
         // A network that changes with each pass has no answers to compare with.
-        if module.writes_into_itself == Some(false) && !self.spec.inputs.is_empty() {
+        let may_be_tried = module.nature.is_none_or(|nature| nature.forbids_trials().is_none());
+        if may_be_tried && !self.spec.inputs.is_empty() {
             let tried = self.with_inputs(|inputs| {
                 let Ok(trials) = Trials::of(&plain.script, inputs, self.quick()) else {
                     return Ok(());
@@ -179,16 +180,17 @@ impl Tuning<'_> {
             Ok(frozen) => frozen,
             Err(error) => return left_alone(plain, alone, error.message().to_owned()),
         };
-        if frozen.writes_into_itself != Some(false) {
-            return left_alone(plain, false, "it writes into itself".to_owned());
+        let alone = frozen.nature.map_or(alone, |nature| !nature.writes_into_itself);
+        if let Some(reason) = frozen.nature.and_then(Nature::forbids_trials) {
+            return left_alone(plain, alone, reason.to_owned());
         }
         if self.spec.inputs.is_empty() {
-            return left_alone(plain, true, nobody_says.to_owned());
+            return left_alone(plain, alone, nobody_says.to_owned());
         }
         match self.with_inputs(|inputs| self.contest(&plain, frozen, inputs)) {
-            Ok((Some(fastest), report)) => tuned(fastest, true, report),
-            Ok((None, report)) => tuned(plain, true, report),
-            Err(error) => left_alone(plain, true, error.message().to_owned()),
+            Ok((Some(fastest), report)) => tuned(fastest, alone, report),
+            Ok((None, report)) => tuned(plain, alone, report),
+            Err(error) => left_alone(plain, alone, error.message().to_owned()),
         }
     }
 

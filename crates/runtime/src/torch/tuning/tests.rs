@@ -74,9 +74,9 @@ fn what_is_chosen_is_one_of_the_forms_and_their_times_are_told() {
 #[test]
 fn what_is_asked_for_by_name_is_what_runs() {
     for form in ["none", "freeze", "channels_last", "inference"] {
-        for shape in [&IMAGE[..], &[]] {
-            let told = Value::Object(load(&spec("images.pt", form, shape)).describe());
-            assert_eq!(told, json!({ "optimize": form }));
+        for (file, shape) in [("images.pt", &IMAGE[..]), ("images.pt", &[]), ("busy.pt", &[4])] {
+            let told = Value::Object(load(&spec(file, form, shape)).describe());
+            assert_eq!(told, json!({ "optimize": form }), "{file}");
         }
     }
 }
@@ -104,6 +104,7 @@ fn what_cannot_be_chosen_says_why() {
         ("images.pt", &[1, 4, 64, 64], "to have 3 channels, but got 4"),
         ("noise.pt", &[4], "from one pass to the next its answers differ"),
         ("text.pt", &[4], "holds no tensor"),
+        ("busy.pt", &[4], "it has loops"),
     ] {
         let told = load(&spec(file, "auto", shape)).describe();
         assert_eq!(told["optimize"], "none", "{file}");

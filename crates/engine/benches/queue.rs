@@ -7,19 +7,21 @@
 mod calibration;
 
 #[path = "../src/batch.rs"]
+#[expect(dead_code, reason = "its tests, which no benchmark runs")]
 mod batch;
 #[path = "../src/events.rs"]
 #[expect(
     dead_code,
     unreachable_pub,
-    reason = "a part of the crate's face, of which a job needs the times"
+    unused_imports,
+    reason = "of which a job needs the times alone"
 )]
 mod events;
 #[path = "../src/job.rs"]
-#[expect(dead_code, reason = "what only workers and the log read")]
+#[expect(dead_code, reason = "what the log reads")]
 mod job;
 #[path = "../src/queue.rs"]
-#[expect(dead_code, reason = "what only workers ask for")]
+#[expect(dead_code, reason = "what other workers ask for, and its tests")]
 mod queue;
 
 use std::collections::VecDeque;
@@ -50,7 +52,7 @@ fn queue(capacity: usize, max_rows: usize) -> Arc<JobQueue> {
 fn job(tensor: &Tensor) -> (Job, Pending) {
     let arrived = Instant::now();
     let deadline = arrived + Duration::from_mins(1);
-    let terms = Terms { arrived, deadline, level: 0, late: None, most_waiting: None };
+    let terms = Terms::plain(arrived, deadline);
     let work = Work { lane: Lane::Handler, inputs: vec![tensor.clone()], rows: 1, shares: true };
     Job::new("4711".to_owned(), work, terms)
 }

@@ -5,7 +5,10 @@
 #[path = "../../../benches/calibration.rs"]
 mod calibration;
 #[path = "../src/onnx/epilogue.rs"]
+#[expect(dead_code, unused_imports, reason = "its tests, which no benchmark runs")]
 mod epilogue;
+#[path = "../src/epilogue_tests.rs"]
+mod epilogue_tests;
 
 use divan::Bencher;
 use epilogue::{BYTE_CLASSES, apply, classes};

@@ -6,8 +6,8 @@ mod calibration;
 use divan::Bencher;
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
 use mar_vision::{
-    DecodeLimits, Exif, Filter, IMAGENET_MEAN, IMAGENET_STD, Pipeline, PipelineConfig, RgbImage8,
-    Sides, Size, decode, decode_resized, resize, rgb_png,
+    DecodeLimits, Exif, Filter, IMAGENET_MEAN, IMAGENET_STD, PerChannel, Pipeline, PipelineConfig,
+    RgbImage8, Sides, Size, decode, decode_resized, resize, rgb_png,
 };
 
 fn main() {
@@ -61,8 +61,8 @@ fn pipeline(named: &str) -> Pipeline {
     let (height, width) = sides(named);
     let config = PipelineConfig {
         size: Some(Sides::Both { height, width }),
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
+        mean: Some(PerChannel::Three(IMAGENET_MEAN)),
+        std: Some(PerChannel::Three(IMAGENET_STD)),
         ..Default::default()
     };
     Pipeline::new(config).expect("the example's pipeline")

@@ -1,4 +1,4 @@
-//! Compiles torchvision's operations against the libtorch that torch-sys uses, and says where the libraries lie.
+//! Compiles what is written in C++ against the libtorch that torch-sys uses, and says where the libraries lie.
 
 #[path = "build/onnxruntime.rs"]
 #[cfg(feature = "onnx")]
@@ -13,14 +13,16 @@ fn main() {
     #[cfg(feature = "onnx")]
     onnxruntime::write();
     #[cfg(feature = "torch")]
-    compile_operations();
+    compile();
 }
 
 #[cfg(feature = "torch")]
-fn compile_operations() {
-    const OPERATIONS: &str = "cpp/torchvision.cpp";
+fn compile() {
+    const FILES: [&str; 2] = ["cpp/torchvision.cpp", "cpp/tuning.cpp"];
     let Some(libtorch) = run_path::write() else { return };
-    println!("cargo::rerun-if-changed={OPERATIONS}");
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     // The standard and the ABI are those of torch-sys, which passes tensors to the same libtorch.
     let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
@@ -38,6 +40,6 @@ fn compile_operations() {
         .flag(include.join("torch/csrc/api/include"))
         // Tests run it as well as servers, and the sums are loops over numbers.
         .opt_level(2)
-        .file(OPERATIONS)
-        .compile("mar_torchvision");
+        .files(FILES)
+        .compile("mar_libtorch");
 }

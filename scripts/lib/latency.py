@@ -20,7 +20,7 @@ class Connection:
         self.host = parts.netloc
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=300)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.room = memoryview(bytearray(1 << 22))
+        self.room = memoryview(bytearray(1 << 23))
 
     def __enter__(self):
         return self

@@ -88,6 +88,8 @@ mod onnx_providers;
 /// The example in both forms at once: equal masks, known answers, weights that are one file.
 #[cfg(all(feature = "torch", feature = "onnx"))]
 mod onnx_scenes;
+/// A server that may open no more files: what it says, whom it answers.
+mod open_files;
 /// The descriptions of the ports, against the ports.
 mod openapi;
 /// Every path of the inference port, every form of a body, and what a handler is told.
@@ -122,6 +124,9 @@ mod tidy;
 /// The example on libtorch: equal to FastAI, and unharmed by broken images.
 #[cfg(feature = "torch")]
 mod torch;
+/// TorchScript as it is tuned when it is loaded.
+#[cfg(feature = "torch")]
+mod torchscript;
 /// Model repositories of Triton's layout, on Triton's addresses.
 mod triton;
 /// The same on libtorch and ONNX Runtime: the example repository, as it lies.

@@ -177,6 +177,9 @@ fn text(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// What the C library is told of memory.
+const MEMORY: &str = "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=134217728:glibc.malloc.top_pad=16777216:glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1";
+
 /// One red and one green pixel: classes 0 and 1 of the fixture's network.
 fn two_pixels() -> Vec<u8> {
     let image = mar_vision::RgbImage8::new(2, 1, vec![255, 0, 0, 0, 255, 0]).unwrap();
@@ -194,7 +197,7 @@ fn it_starts_in_the_background_serves_and_stops() {
     let pid = fs::read_to_string(place.pid_file()).unwrap();
     assert!(out.contains(&format!("pid {pid}, log in ")), "{out}");
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1"] {
+    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1", MEMORY] {
         let is_set = environment.split(|byte| *byte == 0).any(|set| set == variable.as_bytes());
         assert!(is_set, "{variable}");
     }
@@ -261,6 +264,7 @@ fn a_model_that_does_not_load_is_in_the_table_and_ends_a_strict_start() {
     let environment = String::from_utf8_lossy(&environment);
     assert!(environment.contains("OMP_WAIT_POLICY=PASSIVE"), "libtorch's threads spin");
     assert!(environment.contains("ORT_DISABLE_TELEMETRY=1"), "ONNX Runtime may report");
+    assert!(environment.contains(MEMORY), "memory goes back to the system after each pass");
     assert!(server.said.iter().any(|line| line.contains("other") && line.contains("READY")));
     assert_eq!(post(&server.url("/predictions/other"), &two_pixels()).status, 200);
     let (code, _, message) = post(&server.url("/predictions/bad"), b"x").error();

@@ -16,6 +16,7 @@ use crate::interface::known;
 use crate::open::{Opener, Unpacked, context, invalid, options, understood};
 use crate::plan::{Machine, first_device};
 use crate::pool::panicked;
+use crate::probe::Probe;
 use crate::samples::{FirstDifference, Limit, Replay, SampleReport};
 use crate::work_dir::WorkDir;
 
@@ -104,14 +105,18 @@ impl Checking<'_> {
         let handler = registration.initialize(&context)?;
         let options = options(runtime.as_ref(), &context.config)?;
         understood(runtime.as_ref(), (&options, true), &[device])?;
+        let interface = Interface::of_archive(context.signature, handler.as_ref());
+        let (samples, network) = (Some(&opened), None);
+        let probe = Probe { handler: handler.as_ref(), interface: &interface, samples, network };
         let network = runtime.load(&LoadSpec {
             file,
             device,
             intra_op_threads: request.threads,
             options,
             cache: None,
+            inputs: probe.inputs(runtime.as_ref()),
         })?;
-        let network = Interface::of_archive(context.signature, handler.as_ref()).fit(network);
+        let network = interface.fit(network);
         network.use_threads(request.threads);
         let replay = Replay { opened: &opened, handler: handler.as_ref(), model: network.as_ref() };
         let replayed = replay.within(Limit::NONE, || Duration::ZERO);

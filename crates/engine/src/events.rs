@@ -98,13 +98,13 @@ impl BatchTiming {
 /// Where a request's time went. A stage that was not reached took none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Waiting for a thread of the CPU pool and decoding on it.
+    /// Waiting for a thread of the CPU pool, where it is needed, and decoding on it.
     pub preprocess: Duration,
     /// Waiting for a worker, the time in which a batch fills included.
     pub queue: Duration,
     /// The batch that the request was in, on the worker.
     pub inference: Duration,
-    /// Waiting for a thread of the CPU pool and encoding on it.
+    /// Waiting for a thread of the CPU pool, where it is needed, and encoding on it.
     pub postprocess: Duration,
     /// From the engine's first sight of the request to its last.
     pub total: Duration,

@@ -23,6 +23,7 @@ mod open;
 mod optimise;
 mod plan;
 mod pool;
+mod probe;
 mod queue;
 mod registry;
 mod samples;

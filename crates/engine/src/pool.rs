@@ -85,6 +85,22 @@ impl CpuPool {
         Ok(pool)
     }
 
+    /// Runs `work` at once where this is polled if it is brief, else as [`Self::run`] does: handing it over and being
+    /// woken again would take longer than it.
+    pub(crate) async fn run_or_hand_over<T: Send + 'static>(
+        &self,
+        is_brief: bool,
+        stage: &'static str,
+        deadline: Instant,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if !is_brief {
+            return self.run(stage, deadline, work).await;
+        }
+        catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|panic| Err(panicked(stage, panic.as_ref())))
+    }
+
     /// Runs `work` on the pool until the deadline. It is not begun where the caller has gone by then; a
     /// panic in it, or no end in time, is an error that names the `stage`.
     pub(crate) async fn run<T: Send + 'static>(
@@ -257,6 +273,23 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::PredictionFailed);
         assert_eq!(error.message(), "the handler panicked in preprocess: bad pixel");
         assert_eq!(pool.run("preprocess", later(), || Ok(7)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn brief_work_runs_where_it_is_asked_for() {
+        let pool = CpuPool::new(1).unwrap();
+        let thread = async |is_brief| {
+            let work = || Ok(thread::current().id());
+            pool.run_or_hand_over(is_brief, "preprocess", later(), work).await.unwrap()
+        };
+        assert_eq!(thread(true).await, thread::current().id());
+        assert_ne!(thread(false).await, thread::current().id());
+        let panics = || -> Result<()> { panic!("bad number") };
+        let panicked = pool.run_or_hand_over(true, "preprocess", later(), panics).await;
+        assert_eq!(
+            panicked.unwrap_err().message(),
+            "the handler panicked in preprocess: bad number"
+        );
     }
 
     #[tokio::test]

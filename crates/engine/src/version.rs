@@ -20,6 +20,7 @@ use crate::job::{Done, Job, Lane, Work};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::pool::CpuPool;
+use crate::probe::Probe;
 use crate::queue::{JobQueue, QueueRules, Refused, Slot};
 use crate::samples::{KnownAnswers, SamplesReport};
 use crate::seat::{WorkerInfo, WorkerState};
@@ -114,6 +115,16 @@ impl Loaded {
     pub(crate) fn shares_batches(&self) -> bool {
         let shares = |network: &Arc<Network>| network.scheduling.dynamic && self.interface.batched;
         self.network.as_ref().is_none_or(shares)
+    }
+
+    /// What its network may be tried on when it is loaded.
+    pub(crate) fn probe(&self) -> Probe<'_> {
+        Probe {
+            handler: self.handler.as_ref(),
+            interface: &self.interface,
+            samples: self.samples.to_replay(),
+            network: self.network.as_deref(),
+        }
     }
 }
 
@@ -355,8 +366,11 @@ impl ModelVersion {
         let id = request.id.clone();
         let request = Arc::new(request);
         let inputs = {
+            let bytes = request.parts.iter().map(|part| part.data.len()).sum();
             let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
-            pool.run("preprocess", deadline, move || loaded.handler.preprocess(&request)).await
+            let brief = loaded.handler.is_brief(bytes);
+            let preprocess = move || loaded.handler.preprocess(&request);
+            pool.run_or_hand_over(brief, "preprocess", deadline, preprocess).await
         };
         counted.timing.preprocess = arrived.elapsed();
         counted.timing.rows = 1;
@@ -366,8 +380,10 @@ impl ModelVersion {
         // Encoding is the last stage: it has as long as a whole request, so that one which came back from
         // its worker just in time is not lost.
         let deadline = encoding + plan.response_timeout;
+        let brief =
+            loaded.handler.is_brief(outputs.iter().map(|output| output.bytes().len()).sum());
         let postprocess = move || loaded.handler.postprocess(outputs, &request);
-        let response = pool.run("postprocess", deadline, postprocess).await;
+        let response = pool.run_or_hand_over(brief, "postprocess", deadline, postprocess).await;
         counted.timing.postprocess = encoding.elapsed();
         response
     }

@@ -142,6 +142,7 @@ impl Worker {
                 intra_op_threads: self.workshop.threads_each(),
                 options: self.loaded.options.clone(),
                 cache: self.loaded.cache.clone(),
+                inputs: self.loaded.probe().inputs(runtime.as_ref()),
             })?;
             Ok(self.loaded.interface.fit(model))
         };

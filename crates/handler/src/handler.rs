@@ -8,7 +8,7 @@ use crate::{Batch, Context, Epilogue, Model, Request, Response, Result, Signatur
 
 /// Pre- and postprocessing of one kind of model. One value per model version, shared by its workers.
 ///
-/// `preprocess` and `postprocess` run on the CPU pool, one request at a time; `inference` runs on a
+/// `preprocess` and `postprocess` run on the CPU pool, one request at a time, unless they are brief; `inference` runs on a
 /// worker's thread, one batch at a time. So a corrupt image fails alone.
 pub trait Handler: Send + Sync + 'static {
     /// Reads labels, sizes and constants from the archive.
@@ -62,6 +62,14 @@ pub trait Handler: Send + Sync + 'static {
     /// something else than stacked requests.
     fn stacks(&self) -> bool {
         true
+    }
+
+    /// Whether `preprocess` of a request of so many bytes, and `postprocess` of so many, take less than it takes to
+    /// hand work to another thread, which is some 20 µs, and never wait for anything. Both then run where requests
+    /// arrive, and hold up those behind them for as long. By default neither does.
+    fn is_brief(&self, bytes: usize) -> bool {
+        let _ = bytes;
+        false
     }
 
     /// What the handler tells of its model to those who ask for it (`customized=true`): labels, sizes,

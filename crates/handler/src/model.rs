@@ -130,13 +130,16 @@ pub struct LoadSpec {
     /// Where the runtime may keep what it makes of the file, so that the next load takes less time; `None`
     /// where nothing is kept.
     pub cache: Option<PathBuf>,
+    /// A batch of one request as the network will get it, for a runtime that [tries](Runtime::tries_inputs) a
+    /// model on it; empty where nobody knows what it takes.
+    pub inputs: Vec<Tensor>,
 }
 
 impl LoadSpec {
     /// A file on the processor, on one thread, with nothing asked.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        let (device, options) = (Device::Cpu, Map::new());
-        Self { file: file.into(), device, intra_op_threads: 1, options, cache: None }
+        let (file, device, options) = (file.into(), Device::Cpu, Map::new());
+        Self { file, device, intra_op_threads: 1, options, cache: None, inputs: Vec::new() }
     }
 }
 
@@ -184,7 +187,13 @@ pub trait Runtime: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The ways in which it can run a file, the usual one first.
+    /// Whether it tries a model on inputs when it opens it, such as to find out how it runs best; see
+    /// [`LoadSpec::inputs`].
+    fn tries_inputs(&self) -> bool {
+        false
+    }
+
+    /// The ways in which it can run a file; the first is what the others are compared with.
     fn variants(&self) -> Vec<Variant> {
         vec![Variant { name: self.name().to_owned(), options: Map::new() }]
     }

@@ -3,6 +3,8 @@
 //! The only crate that names tch and ort, and the only one with `unsafe`. It knows no queue and no protocol.
 //! Each library is a feature, and a server has the one, the other, both or none.
 
+#[cfg(any(feature = "torch", feature = "onnx"))]
+mod epilogue;
 #[cfg(test)]
 mod epilogue_tests;
 #[cfg(any(feature = "torch", feature = "onnx"))]

@@ -24,6 +24,9 @@ use crate::section;
 /// The name that archives know it by.
 pub(crate) const NAME: &str = "tensor";
 
+/// Bytes of a request, or of a network's outputs, that are read and written in some microseconds.
+const BRIEF: usize = 1024;
+
 /// Any network: tensors as JSON, as NumPy's files or as bytes go in, each without a batch dimension, and
 /// its outputs come back in the form that the client asks for.
 ///
@@ -98,6 +101,11 @@ impl Handler for TensorHandler {
         }
         let labels = Labels::find(labels, &context.model_dir)?;
         Ok(Self { takes, outputs, activation, labels })
+    }
+
+    /// A few numbers, whichever form they have.
+    fn is_brief(&self, bytes: usize) -> bool {
+        bytes <= BRIEF
     }
 
     fn preprocess(&self, request: &Request) -> Result<Vec<Tensor>> {

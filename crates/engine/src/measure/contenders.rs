@@ -123,6 +123,8 @@ impl Contender {
             intra_op_threads: threads,
             options: self.options.clone(),
             cache: None,
+            // Each way is measured as it is, and none chosen here.
+            inputs: Vec::new(),
         })
     }
 

@@ -20,7 +20,7 @@ const SEED: u64 = 20;
 
 /// Requests as a network sees them, each without the batch's side.
 #[derive(Debug)]
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     requests: Vec<Vec<Tensor>>,
     /// Where they come from, as a sentence's end.
     pub(super) from: String,
@@ -57,26 +57,25 @@ impl Inputs {
         stacked: bool,
     ) -> Result<Self> {
         let specs = specs(signature, shapes, stacked)?;
-        let mut rng = Rng::with_seed(SEED);
-        let one = |rng: &mut Rng| -> Result<Vec<Tensor>> {
-            let tensor = |(name, dtype, shape): &(String, DType, Vec<usize>)| {
-                Ok(random(*dtype, shape, rng)?.named(name.as_str()))
-            };
-            specs.iter().map(tensor).collect()
-        };
-        let bytes = specs.iter().try_fold(0_usize, |all, (_, dtype, shape)| {
-            // A text is counted as the pointers that it is at least.
-            let own = dtype.bytes_of(shape).or_else(|| DType::F64.bytes_of(shape));
-            own.and_then(|own| all.checked_add(own))
-        });
-        let bytes = bytes.filter(|bytes| *bytes <= MOST_BYTES).ok_or_else(|| {
-            let one = |(name, _, shape): &(String, DType, Vec<usize>)| format!("{name} {shape:?}");
-            too_large(&specs.iter().map(one).collect::<Vec<_>>().join(" and "))
-        })?;
+        let bytes = bytes(&specs)?;
         let made = (MADE_BYTES / bytes.max(1)).clamp(1, MADE);
-        let requests = (0..made).map(|_| one(&mut rng)).collect::<Result<Vec<_>>>()?;
+        let mut rng = Rng::with_seed(SEED);
+        let requests = (0..made).map(|_| one(&specs, &mut rng)).collect::<Result<Vec<_>>>()?;
         let from = format!("made-up numbers, {}", told(&requests[0]));
         Ok(Self { requests, from })
+    }
+
+    /// One request of such numbers, without the batch's side.
+    pub(crate) fn one_made_up(
+        signature: &Signature,
+        shapes: &[(String, Vec<usize>)],
+        stacked: bool,
+    ) -> Result<Vec<Tensor>> {
+        let specs = specs(signature, shapes, stacked)?;
+        if bytes(&specs)? > MADE_BYTES {
+            return Err(too_large("a request"));
+        }
+        one(&specs, &mut Rng::with_seed(SEED))
     }
 
     /// # Errors
@@ -109,6 +108,27 @@ fn fits(first: &[Tensor], other: &[Tensor]) -> bool {
 fn told(request: &[Tensor]) -> String {
     let one = |tensor: &Tensor| format!("{} {:?}", tensor.dtype().name(), tensor.shape());
     request.iter().map(one).collect::<Vec<_>>().join(" and ")
+}
+
+/// A tensor for each.
+fn one(specs: &[(String, DType, Vec<usize>)], rng: &mut Rng) -> Result<Vec<Tensor>> {
+    let tensor = |(name, dtype, shape): &(String, DType, Vec<usize>)| {
+        Ok(random(*dtype, shape, rng)?.named(name.as_str()))
+    };
+    specs.iter().map(tensor).collect()
+}
+
+/// What one request takes, where that is not too much.
+fn bytes(specs: &[(String, DType, Vec<usize>)]) -> Result<usize> {
+    let bytes = specs.iter().try_fold(0_usize, |all, (_, dtype, shape)| {
+        // A text is counted as the pointers that it is at least.
+        let own = dtype.bytes_of(shape).or_else(|| DType::F64.bytes_of(shape));
+        own.and_then(|own| all.checked_add(own))
+    });
+    bytes.filter(|bytes| *bytes <= MOST_BYTES).ok_or_else(|| {
+        let one = |(name, _, shape): &(String, DType, Vec<usize>)| format!("{name} {shape:?}");
+        too_large(&specs.iter().map(one).collect::<Vec<_>>().join(" and "))
+    })
 }
 
 /// Name, type and sides of each input of one request.

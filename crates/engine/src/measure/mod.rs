@@ -21,13 +21,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::contenders::{Contender, Opened};
-use self::inputs::{Inputs, adapted};
+use self::inputs::adapted;
 use self::parity::Answer;
 use self::rounds::{Lane, alternate};
 use crate::open::{Opener, invalid};
 use crate::pool::panicked;
 use crate::work_dir::WorkDir;
 
+pub(crate) use self::inputs::Inputs;
 pub use self::parity::Parity;
 pub use self::rounds::Spread;
 

@@ -7,7 +7,6 @@ mod binding;
 mod cache;
 mod cuda;
 mod digest;
-mod epilogue;
 mod error;
 mod explain;
 mod files;

@@ -4,7 +4,6 @@ use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
 use serde_json::{Map, Value};
 
 use super::binding::Places;
-use super::epilogue::apply;
 use super::error::{not_onnx, prediction};
 use super::files::{Files, name};
 use super::following::Following;
@@ -14,6 +13,7 @@ use super::ports::Port;
 use super::session::Network;
 use super::steps::Steps;
 use super::values::{self, Input};
+use crate::epilogue::apply;
 use crate::failure;
 
 #[derive(Debug)]

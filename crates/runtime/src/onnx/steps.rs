@@ -3,9 +3,9 @@
 //! On a device they are all but one: a mask of bytes crosses the bus instead of the scores of every class. The top of a
 //! list is left to the host, because a list of classes is soon copied, and the host promises which of two equal ones
 //! comes first. On the processor it is the other way round: ONNX Runtime sorts and exponentiates a list more than ten
-//! times as fast as [`super::epilogue`], which is as much faster with masks (docs/onnx.md has the numbers).
+//! times as fast as [`crate::epilogue`], which is as much faster with masks (docs/onnx.md has the numbers).
 //!
-//! The results are those of [`super::epilogue`], which is asked instead where they would not be: numbers that are none,
+//! The results are those of [`crate::epilogue`], which is asked instead where they would not be: numbers that are none,
 //! types that are not compared here, an answer without a place in it.
 
 mod graph;
@@ -18,12 +18,12 @@ use parking_lot::Mutex;
 
 use self::graph::{Kind, Step};
 use super::binding::Places;
-use super::epilogue::{BYTE_CLASSES, apply, classes};
 use super::error::prediction;
 use super::library::Library;
 use super::providers::Providers;
 use super::session::Network;
 use super::values::{self, Input};
+use crate::epilogue::{BYTE_CLASSES, apply, classes};
 
 /// The small networks of a model, each made when it is first needed.
 #[derive(Debug)]

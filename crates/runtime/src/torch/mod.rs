@@ -9,21 +9,28 @@
     reason = "libtorch counts in i64 what lies in memory, so every size fits i64 and usize alike"
 )]
 
+mod agreement;
 mod answer;
+mod contest;
 mod convert;
 mod cuda;
 mod epilogue;
 mod error;
+mod form;
 mod model;
 mod options;
 mod script;
 mod sharing;
 mod torchvision;
+mod trials;
+mod tuning;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use mar_handler::{LoadSpec, Model, Result, Runtime, Signature};
+use mar_handler::{LoadSpec, Model, Result, Runtime, Signature, Variant};
+
+use form::Form;
 
 /// libtorch.
 #[derive(Debug)]
@@ -54,6 +61,33 @@ impl Runtime for Torch {
 
     fn extensions(&self) -> &'static [&'static str] {
         &["pt", "pth", "ts", "torchscript"]
+    }
+
+    fn section(&self) -> Option<&'static str> {
+        Some("torch")
+    }
+
+    fn check_options(&self, spec: &LoadSpec) -> Result<()> {
+        options::Options::of(spec).map(drop)
+    }
+
+    fn tries_inputs(&self) -> bool {
+        true
+    }
+
+    /// The network as it was exported, and what can be made of it.
+    fn variants(&self) -> Vec<Variant> {
+        let variant = |form: Form| {
+            let name = match form {
+                Form::Plain => self.name().to_owned(),
+                Form::Frozen => format!("{}, frozen", self.name()),
+                Form::ChannelsLast => format!("{}, channels last", self.name()),
+                Form::Inference => format!("{}, for inference", self.name()),
+            };
+            let options = [(options::OPTIMIZE.to_owned(), form.name().into())];
+            Variant { name, options: options.into_iter().collect() }
+        };
+        Form::ALL.into_iter().map(variant).collect()
     }
 
     fn cuda_devices(&self) -> usize {

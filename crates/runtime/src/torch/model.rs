@@ -1,6 +1,7 @@
 //! A TorchScript module on a device.
 
 use mar_handler::{Device, Epilogue, Error, LoadSpec, Model, Result, Tensor};
+use serde_json::{Map, Value};
 use tch::{CModule, IValue};
 
 use super::answer::{self, Named};
@@ -9,8 +10,8 @@ use super::epilogue::apply;
 use super::error::{first_cause, prediction};
 use super::options::Options;
 use super::script::Script;
-use super::sharing;
-use crate::failure;
+use super::tuning::{self, Failed, Report, Tuned};
+use crate::{failure, memory};
 
 #[derive(Debug)]
 pub(crate) struct TorchModel {
@@ -19,22 +20,24 @@ pub(crate) struct TorchModel {
     shareable: bool,
     takes_a_list: bool,
     options: Options,
+    report: Report,
 }
 
 impl TorchModel {
     /// Opens a TorchScript file.
     pub(crate) fn load(spec: &LoadSpec) -> Result<Self> {
-        let options = Options::read(&spec.options, tch::get_num_interop_threads)?;
-        let open = || {
-            let mut module = CModule::load_on_device(&spec.file, device(spec.device))?;
-            module.f_set_eval()?;
-            Ok(module)
-        };
-        let module = open().map_err(|error: tch::TchError| not_torchscript(spec, error))?;
+        let options = Options::of(spec)?;
         let script = Script::read(&spec.file);
-        let shareable = sharing::leaves_itself_alone(script.as_ref());
+        options.use_threads(spec.intra_op_threads);
+        let tuned = tuning::open(spec, options, script.as_ref()).map_err(|failed| match failed {
+            Failed::NotOpened(error) => not_torchscript(spec, error),
+            Failed::Refused(error) => error,
+        });
+        // What was tried and not chosen.
+        memory::give_back();
+        let Tuned { script: module, shareable, report } = tuned?;
         let takes_a_list = script.is_some_and(|script| script.takes_a_list());
-        Ok(Self { module, device: spec.device, shareable, takes_a_list, options })
+        Ok(Self { module, device: spec.device, shareable, takes_a_list, options, report })
     }
 
     /// What the network answers to these inputs.
@@ -61,7 +64,12 @@ impl Model for TorchModel {
             if epilogue == Epilogue::None {
                 return named(outputs, &inputs);
             }
-            let outputs = outputs.into_iter().map(|output| output.tensor).collect();
+            let outputs = outputs.into_iter().map(|output| output.tensor);
+            if here(epilogue, self.device) {
+                let first = outputs.take(1).map(|output| own(&output, &inputs));
+                return crate::epilogue::apply(first.collect::<Result<_>>()?, epilogue);
+            }
+            let outputs = outputs.collect();
             apply(outputs, epilogue)?.iter().map(|output| own(output, &inputs)).collect()
         })
     }
@@ -96,17 +104,20 @@ impl Model for TorchModel {
         self.shareable
     }
 
-    /// The number of threads is a setting of the calling thread, and so is whether graphs are optimised.
     fn use_threads(&self, threads: usize) {
-        if let Err(error) = tch::jit::f_set_graph_executor_optimize(self.options.optimises) {
-            log::warn!(
-                "graphs are optimised or not as before: {}",
-                first_cause(&error.to_string())
-            );
-        }
-        let threads = self.options.threads.unwrap_or(threads);
-        tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+        self.options.use_threads(threads);
     }
+
+    fn describe(&self) -> Map<String, Value> {
+        self.report.describe()
+    }
+}
+
+/// Whether an epilogue is better done here than by libtorch, which takes a millisecond for the classes of a small
+/// mask on the processor, a twentieth of the network's time.
+fn here(epilogue: Epilogue, device: Device) -> bool {
+    device == Device::Cpu
+        && matches!(epilogue, Epilogue::ArgMax { .. } | Epilogue::ArgMaxWithProbability { .. })
 }
 
 /// An answer in host memory, its names kept.

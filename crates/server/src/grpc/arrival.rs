@@ -4,11 +4,13 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use http::Extensions;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -40,13 +42,33 @@ pub(super) fn connections(
 ) -> io::Result<impl Stream<Item = io::Result<Connection>> + Send + Unpin> {
     listener.set_nonblocking(true)?;
     let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-    Ok(Box::pin(incoming.then(async |accepted| {
-        if let Err(error) = &accepted {
-            log::debug!("a connection was not accepted: {error}");
-            tokio::time::sleep(PAUSE).await;
+    let full = Arc::new(AtomicBool::new(false));
+    Ok(Box::pin(incoming.then(move |accepted| {
+        let full = Arc::clone(&full);
+        async move {
+            match &accepted {
+                Ok(_) => full.store(false, Relaxed),
+                Err(error) => {
+                    tell(error, &full);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            Connection::new(accepted?)
         }
-        Connection::new(accepted?)
     })))
+}
+
+/// Why no connection is accepted. Where every file descriptor is in use that is an error, told once until one is
+/// accepted again; what a client may cause at will is none.
+fn tell(error: &io::Error, full: &AtomicBool) {
+    let out_of_files = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+    if out_of_files && !full.swap(true, Relaxed) {
+        log::error!(
+            "gRPC accepts no connection until others are closed: {error}; let the server have more open files (ulimit -n, LimitNOFILE)"
+        );
+    } else {
+        log::debug!("a connection was not accepted: {error}");
+    }
 }
 
 /// An accepted connection.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, kill_process, setsid};
 
 use super::pid_file::Running;
-use super::{say, threads};
+use super::{environment, say};
 
 /// Tells the child that it is the server in the background.
 const CHILD: &str = "MARSERVE_BACKGROUND";
@@ -31,7 +31,7 @@ pub(super) fn start(arguments: &[OsString]) -> Result<ExitCode> {
     let before = log.seek(SeekFrom::End(0))?;
     let program = std::env::current_exe().context("cannot find this program's file")?;
     let mut server = Command::new(program);
-    threads::for_child(&mut server);
+    environment::for_child(&mut server);
     let mut child = server
         .args(arguments.iter().skip(1))
         .arg("--foreground")

@@ -5,11 +5,11 @@ mod background;
 mod bench_model;
 mod check;
 mod cli;
+mod environment;
 mod files;
 mod foreground;
 mod optimize;
 mod pid_file;
-mod threads;
 mod triton;
 
 use std::ffi::OsString;
@@ -54,7 +54,7 @@ pub fn run(
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if let Some(command) = Command::of(&arguments) {
-        if let Err(error) = threads::set_for_libraries(&arguments) {
+        if let Err(error) = environment::set_for_libraries(&arguments) {
             report_failure(&error);
             return ExitCode::from(NOTHING_DONE);
         }
@@ -84,7 +84,7 @@ pub fn run(
             background::start(&arguments)
         }),
         Action::Foreground => args.configuration(&around).and_then(|configuration| {
-            threads::set_for_libraries(&arguments)?;
+            environment::set_for_libraries(&arguments)?;
             foreground::serve(&configuration, handlers, runtimes)
         }),
     };

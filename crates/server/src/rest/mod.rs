@@ -122,6 +122,8 @@ pub(crate) fn answer(
     })
     .workers(workers)
     .keep_alive(Duration::from_secs(75))
+    // Answers are written in large parts; the last one would wait for the client to say that it has the others.
+    .tcp_nodelay(true)
     // Load balancers open connections ahead of the requests that go over them.
     .client_request_timeout(Duration::from_mins(1))
     // A client that goes away takes its request along: what waits is dropped before it costs anything.

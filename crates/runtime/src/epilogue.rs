@@ -1,4 +1,4 @@
-//! What is done with a network's first output, on the host. The results are those of libtorch.
+//! What is done with a network's first output, on the host. The results are those of libtorch's own operations.
 #![expect(
     clippy::cast_lossless,
     clippy::cast_possible_truncation,
@@ -14,13 +14,13 @@ use half::{bf16, f16};
 use mar_handler::{DType, Element, Epilogue, Error, ErrorCode, Result, Tensor};
 
 /// Classes that fit a byte.
-pub(super) const BYTE_CLASSES: usize = 256;
+pub(crate) const BYTE_CLASSES: usize = 256;
 
 /// How many places of a mask are worked on at a time.
 const TILE: usize = 2048;
 
 /// Applies the epilogue to the first of a network's outputs; the others are dropped unless it is `None`.
-pub(super) fn apply(outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
+pub(crate) fn apply(outputs: Vec<Tensor>, epilogue: Epilogue) -> Result<Vec<Tensor>> {
     if epilogue == Epilogue::None {
         return Ok(outputs);
     }
@@ -272,7 +272,7 @@ fn beats<T: Score>(score: T, other: T) -> bool {
 }
 
 /// How many entries a dimension has.
-pub(super) fn classes(shape: &[usize], dim: usize) -> Result<usize> {
+pub(crate) fn classes(shape: &[usize], dim: usize) -> Result<usize> {
     shape.get(dim).copied().filter(|side| *side > 0).ok_or_else(|| {
         failed(format!(
             "the model's output has shape {shape:?}, which has nothing along dimension {dim}"

@@ -82,13 +82,20 @@ impl From<Window> for Place {
 /// JSON that a header can carry: what is not ASCII is escaped.
 fn ascii(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
-    let escaped = |character: char| -> String {
-        if character.is_ascii() && character != '\x7f' {
-            return character.into();
+    let is_plain = |character: char| character.is_ascii() && character != '\x7f';
+    // Most labels are, and need no second text.
+    if json.chars().all(is_plain) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(2 * json.len());
+    for character in json.chars() {
+        if is_plain(character) {
+            escaped.push(character);
+        } else {
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units).iter();
+            escaped.extend(units.map(|unit| format!("\\u{unit:04x}")));
         }
-        let mut units = [0; 2];
-        let units = character.encode_utf16(&mut units).iter();
-        units.map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat()
-    };
-    json.chars().map(escaped).collect()
+    }
+    escaped
 }

@@ -97,8 +97,7 @@ impl CpuPool {
         if !is_brief {
             return self.run(stage, deadline, work).await;
         }
-        catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|panic| Err(panicked(stage, panic.as_ref())))
+        caught(stage, work)
     }
 
     /// Runs `work` on the pool until the deadline. It is not begun where the caller has gone by then; a
@@ -115,9 +114,7 @@ impl CpuPool {
             if reply.is_closed() {
                 return;
             }
-            let result = catch_unwind(AssertUnwindSafe(work))
-                .unwrap_or_else(|panic| Err(panicked(stage, panic.as_ref())));
-            drop(reply.send(result));
+            drop(reply.send(caught(stage, work)));
         };
         let mut watch = Watch {
             shared: Arc::clone(&self.0),
@@ -242,6 +239,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// Runs a stage; a panic is a failure of it.
+pub(crate) fn caught<T>(stage: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(panicked(stage, panic.as_ref())))
 }
 
 /// What is told of a panic: the stage and the first line of the panic's own words.

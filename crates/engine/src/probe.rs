@@ -9,7 +9,7 @@ use mar::Opened;
 use mar_handler::{Batch, Handler, Result, Runtime, Tensor, TensorSpec};
 
 use crate::infer::Interface;
-use crate::measure::Inputs;
+use crate::measure::one_made_up;
 use crate::network::Network;
 use crate::open::invalid;
 use crate::samples::request;
@@ -76,7 +76,7 @@ impl Probe<'_> {
         let Some(shapes) = inputs.iter().map(sides).collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        let request = Inputs::one_made_up(signature, &shapes, counts_rows)?;
+        let request = one_made_up(signature, &shapes, counts_rows)?;
         if counts_rows { self.stacked(request).map(Some) } else { Ok(Some(request)) }
     }
 

@@ -20,7 +20,7 @@ const SEED: u64 = 20;
 
 /// Requests as a network sees them, each without the batch's side.
 #[derive(Debug)]
-pub(crate) struct Inputs {
+pub(super) struct Inputs {
     requests: Vec<Vec<Tensor>>,
     /// Where they come from, as a sentence's end.
     pub(super) from: String,
@@ -65,19 +65,6 @@ impl Inputs {
         Ok(Self { requests, from })
     }
 
-    /// One request of such numbers, without the batch's side.
-    pub(crate) fn one_made_up(
-        signature: &Signature,
-        shapes: &[(String, Vec<usize>)],
-        stacked: bool,
-    ) -> Result<Vec<Tensor>> {
-        let specs = specs(signature, shapes, stacked)?;
-        if bytes(&specs)? > MADE_BYTES {
-            return Err(too_large("a request"));
-        }
-        one(&specs, &mut Rng::with_seed(SEED))
-    }
-
     /// # Errors
     /// Where a batch of so many requests is larger than is measured.
     pub(super) fn check(&self, size: usize) -> Result<()> {
@@ -108,6 +95,19 @@ fn fits(first: &[Tensor], other: &[Tensor]) -> bool {
 fn told(request: &[Tensor]) -> String {
     let one = |tensor: &Tensor| format!("{} {:?}", tensor.dtype().name(), tensor.shape());
     request.iter().map(one).collect::<Vec<_>>().join(" and ")
+}
+
+/// One request of made-up numbers, without the batch's side.
+pub(crate) fn one_made_up(
+    signature: &Signature,
+    shapes: &[(String, Vec<usize>)],
+    stacked: bool,
+) -> Result<Vec<Tensor>> {
+    let specs = specs(signature, shapes, stacked)?;
+    if bytes(&specs)? > MADE_BYTES {
+        return Err(too_large("a request"));
+    }
+    one(&specs, &mut Rng::with_seed(SEED))
 }
 
 /// A tensor for each.

@@ -10,7 +10,6 @@ mod inputs;
 mod parity;
 mod rounds;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,14 +20,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::contenders::{Contender, Opened};
-use self::inputs::adapted;
+use self::inputs::{Inputs, adapted};
 use self::parity::Answer;
 use self::rounds::{Lane, alternate};
 use crate::open::{Opener, invalid};
-use crate::pool::panicked;
+use crate::pool::caught;
 use crate::work_dir::WorkDir;
 
-pub(crate) use self::inputs::Inputs;
+pub(crate) use self::inputs::one_made_up;
 pub use self::parity::Parity;
 pub use self::rounds::Spread;
 
@@ -382,9 +381,4 @@ impl Unmeasured {
             failed: false,
         }
     }
-}
-
-/// Runs a step; a panic is a failure too.
-fn caught<T>(step: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(step, panic.as_ref())))
 }

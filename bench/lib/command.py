@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import processes
 import report
 from checks import checks
 from floors import Empty
-from jobs import CACHE, JOBS, MADE, ROOT
+from jobs import JOBS, MADE, ROOT
 from peer import Setting, discover
 from running import Server, Trouble
 
@@ -204,16 +203,13 @@ def write(results, folder):
 
 
 def plot(results, folder):
-    """A plot a job, drawn by an environment of its own."""
-    python = CACHE / "plots/bin/python"
-    if not (CACHE / "plots/complete").exists():
-        shutil.rmtree(CACHE / "plots", ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", CACHE / "plots"], check=True, stdout=sys.stderr)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
-                        "--requirement", ROOT / "bench/plots.txt"], check=True, stdout=sys.stderr)
-        (CACHE / "plots/complete").touch()
+    """A plot a job, drawn with the packages that this repository's charts are drawn with."""
+    environment = {**os.environ, "MARSERVE_PYTHON": sys.executable}
+    packages = subprocess.run([ROOT / "scripts/lib/client_packages", ROOT / "scripts/lib/charts.txt"],
+                              check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout.strip()
     drawn = folder / results["date"]
-    subprocess.run([python, ROOT / "bench/lib/plots.py", folder / f"{results['date']}.json", drawn], check=True)
+    subprocess.run([sys.executable, ROOT / "bench/lib/plots.py", folder / f"{results['date']}.json", drawn], check=True,
+                   env={**environment, "PYTHONPATH": packages})
     for name, job in results["jobs"].items():
         job["plot"] = f"{results['date']}/{name}.svg" if (drawn / f"{name}.svg").exists() else None
     write(results, folder)

@@ -1,23 +1,16 @@
 """Charts as SVG files, by a matplotlib that is pinned beside this file and lies in the user's cache."""
 
-import subprocess
-import sys
 from pathlib import Path
+
+import packages
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 7.2, 3.8
 
 
-def packages(requirements):
-    """Puts the packages of a list on the path; fetches them first where they are not there."""
-    found = subprocess.run([HERE / "client_packages", *([requirements] if requirements else [])],
-                           check=True, stdout=subprocess.PIPE, text=True)
-    sys.path.insert(0, found.stdout.strip())
-
-
 def draw(charts, folder):
     """Writes each chart into the folder under its name."""
-    packages(HERE / "charts.txt")
+    packages.use(HERE / "charts.txt")
     import matplotlib
 
     matplotlib.use("svg")

@@ -30,9 +30,7 @@ class Connection:
 
     def request(self, path, body, **headers):
         """The bytes of a POST."""
-        lines = [f"POST {path} HTTP/1.1", f"Host: {self.host}", f"Content-Length: {len(body)}"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+        return post(self.host, path, body, **headers)
 
     def ask(self, request):
         """The answer's body, once all of it is there."""
@@ -61,6 +59,13 @@ class Connection:
         return times, 1e3 * (time.thread_time() - own) / len(times)
 
 
+def post(host, path, body, **headers):
+    """The bytes of a POST; a header's name is written with underscores."""
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
 def content_length(head):
     """Of an answer that is a success and says its length."""
     if not re.match(rb"HTTP/1\.1 200 ", head):
@@ -84,9 +89,9 @@ def npy(file):
     return list(header["shape"]), data[end:]
 
 
-def tensor_request(name, shape, data):
+def tensor_request(name, shape, data, datatype="FP32"):
     """The body of a request of one tensor whose answer is wanted as bytes, and the length of its JSON."""
-    tensor = {"name": name, "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(data)}}
+    tensor = {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     return head + data, len(head)
 

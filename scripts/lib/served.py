@@ -3,8 +3,10 @@
 import http.client
 import json
 import os
+import platform
 import re
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +21,26 @@ FREE = "http://127.0.0.1:0"
 def binary(name):
     """The path of a built program: the variable of its name in capitals, else the release build's."""
     return Path(os.environ.get(name.upper(), ROOT / "target/release" / name)).resolve()
+
+
+def build():
+    """Makes the release build, unless `MARSERVE` and `MAR` name what is built."""
+    if "MARSERVE" not in os.environ:
+        subprocess.run([ROOT / "scripts/setup"], check=True, stdout=sys.stderr)
+        subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "-p", "mar-cli", "-p", "marserve", "--bins"],
+                       check=True, cwd=ROOT)
+
+
+def version():
+    """What the server calls itself."""
+    run = [binary("marserve"), "--version"]
+    return subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def processor():
+    """What the machine's processor is called."""
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def pack(store, name, config, weights=ROOT / "examples/street_scenes/fastunet.pt", handler="mask_segmenter", *flags):

@@ -1,7 +1,6 @@
 """What scripts/soak does: the mix of requests, the server's memory meanwhile, and what is to be said of it."""
 
 import datetime
-import json
 import os
 import struct
 import sys
@@ -14,6 +13,7 @@ import networks
 import pictures
 from crowd import Crowd
 from growing import Chart, Part, Series, blocks, line, size
+from latency import post, tensor_request
 from process import cpu_seconds, memory, status
 from served import ROOT, Client, pack
 
@@ -119,14 +119,11 @@ class Soak:
         return self.post(f"/predictions/{model}", picture, Accept=accept)
 
     def tensor(self, model, name, shape, datatype, data):
-        tensor = {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(data)}}
-        head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-        return self.post(f"/v2/models/{model}/infer", head + data, Inference_Header_Content_Length=len(head))
+        body, head = tensor_request(name, shape, data, datatype)
+        return self.post(f"/v2/models/{model}/infer", body, Inference_Header_Content_Length=head)
 
     def post(self, path, body, **headers):
-        lines = [f"POST {path} HTTP/1.1", f"Host: {self.host}", "Content-Type: application/octet-stream", f"Content-Length: {len(body)}"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+        return post(self.host, path, body, Content_Type="application/octet-stream", **headers)
 
     def report(self, most):
         """What is to be said, and what is wrong."""

@@ -4,7 +4,7 @@
 
 #[path = "../../../benches/calibration.rs"]
 mod calibration;
-#[path = "../src/onnx/epilogue.rs"]
+#[path = "../src/epilogue.rs"]
 #[expect(dead_code, unused_imports, reason = "its tests, which no benchmark runs")]
 mod epilogue;
 #[path = "../src/epilogue_tests.rs"]

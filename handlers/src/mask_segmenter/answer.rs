@@ -1,7 +1,5 @@
 //! A mask in the form that was asked for.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mar_handler::{Error, ErrorCode, Response, Result};
 use mar_vision::{
     ClassArea, Geometry, MaskError, Polygon, RgbImage8, Rle, class_areas, npy_f32, npy_u8, overlay,
@@ -12,6 +10,7 @@ use serde::Serialize;
 use super::config::Config;
 use super::options::{Format, Map, Options};
 use super::told::{Places, Told};
+use crate::in_base64;
 
 /// One request's mask.
 pub(super) struct Mask<'a> {
@@ -144,10 +143,10 @@ impl Mask<'_> {
             _ => {
                 let confidence = self.confidence.filter(|_| options.confidence);
                 return Response::json(&Whole {
-                    base64_prediction: STANDARD.encode(classes),
+                    base64_prediction: in_base64::encode(classes),
                     told,
                     base64_confidence: confidence
-                        .map(|values| STANDARD.encode(little_endian(values))),
+                        .map(|values| in_base64::encode(&little_endian(values))),
                     confidence_dtype: confidence.map(|_| "float32"),
                 });
             }

@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurposeConfig, PAD};
 
-/// Bytes in the standard alphabet, with padding.
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    engine(PAD).encode(bytes)
+/// Puts bytes behind a text, in the standard alphabet and with padding.
+pub(crate) fn append(bytes: &[u8], text: &mut String) {
+    engine(PAD).encode_string(bytes, text);
 }
 
 /// The bytes of a text in the standard alphabet, with padding or without. `None` where it is in another one, has line
@@ -46,7 +46,9 @@ mod tests {
     #[test]
     fn what_is_written_is_what_the_plain_engine_writes() {
         for bytes in samples() {
-            assert_eq!(encode(&bytes), BASE64_STANDARD.encode(&bytes));
+            let mut text = "before ".to_owned();
+            append(&bytes, &mut text);
+            assert_eq!(text, format!("before {}", BASE64_STANDARD.encode(&bytes)));
         }
     }
 

@@ -180,6 +180,11 @@ fn text(output: &Output) -> (Option<i32>, String, String) {
 /// What the C library is told of memory.
 const MEMORY: &str = "GLIBC_TUNABLES=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=134217728:glibc.malloc.top_pad=16777216:glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1";
 
+/// Whether a process was started with that. Some releases of glibc cut the variable at its colons, where it lies.
+fn keeps_memory(environment: &[u8]) -> bool {
+    String::from_utf8_lossy(environment).replace('\0', ":").contains(MEMORY)
+}
+
 /// One red and one green pixel: classes 0 and 1 of the fixture's network.
 fn two_pixels() -> Vec<u8> {
     let image = mar_vision::RgbImage8::new(2, 1, vec![255, 0, 0, 0, 255, 0]).unwrap();
@@ -197,10 +202,11 @@ fn it_starts_in_the_background_serves_and_stops() {
     let pid = fs::read_to_string(place.pid_file()).unwrap();
     assert!(out.contains(&format!("pid {pid}, log in ")), "{out}");
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1", MEMORY] {
+    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1"] {
         let is_set = environment.split(|byte| *byte == 0).any(|set| set == variable.as_bytes());
         assert!(is_set, "{variable}");
     }
+    assert!(keeps_memory(&environment), "memory goes back to the system after each pass");
 
     let said: Vec<String> = out.lines().map(str::to_owned).collect();
     let address = address(&said);
@@ -261,10 +267,10 @@ fn a_model_that_does_not_load_is_in_the_table_and_ends_a_strict_start() {
     // Without --strict the good model serves, under the name it is given.
     let mut server = place.foreground(&["--models", "bad.mar,other=net.mar"]);
     let environment = fs::read(format!("/proc/{}/environ", server.child.id())).unwrap();
+    assert!(keeps_memory(&environment), "memory goes back to the system after each pass");
     let environment = String::from_utf8_lossy(&environment);
     assert!(environment.contains("OMP_WAIT_POLICY=PASSIVE"), "libtorch's threads spin");
     assert!(environment.contains("ORT_DISABLE_TELEMETRY=1"), "ONNX Runtime may report");
-    assert!(environment.contains(MEMORY), "memory goes back to the system after each pass");
     assert!(server.said.iter().any(|line| line.contains("other") && line.contains("READY")));
     assert_eq!(post(&server.url("/predictions/other"), &two_pixels()).status, 200);
     let (code, _, message) = post(&server.url("/predictions/bad"), b"x").error();

@@ -136,6 +136,22 @@ fn forward(level: LogLevel, _category: &str, _id: &str, place: &str, message: &s
 mod tests {
     use super::*;
 
+    /// Runs this test of the module once more, in a process where no other has opened the library: once one is open,
+    /// ort takes it for whatever it is asked for.
+    fn alone(test: &str, check: impl FnOnce()) {
+        const ALONE: &str = "MARSERVE_TEST_ALONE";
+        if env::var_os(ALONE).is_some() {
+            return check();
+        }
+        let run = std::process::Command::new(env::current_exe().unwrap())
+            .args(["--exact", &format!("onnx::library::tests::{test}")])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    }
+
     fn refused(path: &Path) -> String {
         open(&candidates(Some(path.to_owned()))).unwrap_err()
     }
@@ -150,28 +166,33 @@ mod tests {
 
     #[test]
     fn a_library_that_does_not_open_is_named_with_the_remedy() {
-        let missing = refused(Path::new("/nowhere/libonnxruntime.so"));
-        let start = "/nowhere/libonnxruntime.so does not open (cannot open shared object file";
-        assert!(missing.starts_with(start), "{missing}");
-        assert!(missing.contains("scripts/setup"), "{missing}");
-        let text = refused(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        assert!(text.contains("Cargo.toml does not open"), "{text}");
-        let nowhere = open(&[PathBuf::from("libnowhere-to-be-found.so")]).unwrap_err();
-        assert!(nowhere.starts_with("it is not here (libnowhere-to-be-found.so:"), "{nowhere}");
+        alone("a_library_that_does_not_open_is_named_with_the_remedy", || {
+            let missing = refused(Path::new("/nowhere/libonnxruntime.so"));
+            let start = "/nowhere/libonnxruntime.so does not open (cannot open shared object file";
+            assert!(missing.starts_with(start), "{missing}");
+            assert!(missing.contains("scripts/setup"), "{missing}");
+            let text = refused(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+            assert!(text.contains("Cargo.toml does not open"), "{text}");
+            let nowhere = open(&[PathBuf::from("libnowhere-to-be-found.so")]).unwrap_err();
+            assert!(nowhere.starts_with("it is not here (libnowhere-to-be-found.so:"), "{nowhere}");
+        });
     }
 
     #[test]
     fn another_library_and_an_old_one_are_told_apart() {
-        // Any library that is surely there and is not this one.
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let other = maps.lines().filter_map(|line| line.get(line.find('/')?..));
-        let other = other.into_iter().find(|path| path.contains("/libc.so")).unwrap();
-        assert!(refused(Path::new(other)).contains("is no ONNX Runtime"), "{other}");
-        let path = PathBuf::from("/lib/libonnxruntime.so");
-        let old = LoadDynamicError::BadVersion { version_str: "1.22.1".into(), path: path.clone() };
-        assert_eq!(
-            unfit(&path, &old),
-            "/lib/libonnxruntime.so is version 1.22.1, marserve needs 1.24 or newer: scripts/setup fetches one"
-        );
+        alone("another_library_and_an_old_one_are_told_apart", || {
+            // Any library that is surely there and is not this one.
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let other = maps.lines().filter_map(|line| line.get(line.find('/')?..));
+            let other = other.into_iter().find(|path| path.contains("/libc.so")).unwrap();
+            assert!(refused(Path::new(other)).contains("is no ONNX Runtime"), "{other}");
+            let path = PathBuf::from("/lib/libonnxruntime.so");
+            let old =
+                LoadDynamicError::BadVersion { version_str: "1.22.1".into(), path: path.clone() };
+            assert_eq!(
+                unfit(&path, &old),
+                "/lib/libonnxruntime.so is version 1.22.1, marserve needs 1.24 or newer: scripts/setup fetches one"
+            );
+        });
     }
 }

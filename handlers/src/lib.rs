@@ -7,6 +7,7 @@ mod answer;
 mod image_classifier;
 mod image_regressor;
 mod image_segmenter;
+mod in_base64;
 mod input;
 mod known;
 mod labels;

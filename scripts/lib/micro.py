@@ -104,8 +104,13 @@ def verdict(now, before, tolerance):
 
 def compared(now, before, tolerance):
     """A row for each benchmark: its name, what it is, what it was, the verdict, and whether that is bad."""
-    return [(name, now.get(name), before.get(name), *verdict(now.get(name), before.get(name), tolerance))
+    return [(name, now.get(name), before.get(name), *verdict(now.get(name), before.get(name), allowed(name, tolerance)))
             for name in sorted(now.keys() | before.keys())]
+
+
+def allowed(name, tolerance):
+    """How much slower a benchmark may be. Where several threads meet depends on which cores they are given."""
+    return max(tolerance, SLOWER_ELSEWHERE) if re.search(r"/t=(?!1$)\d+$", name) else tolerance
 
 
 def table(rows):

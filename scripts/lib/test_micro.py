@@ -98,6 +98,10 @@ class Verdicts(unittest.TestCase):
         self.assertRegex(lines[2], r"^b +200 µs +2 +2 +2 +2 +1\.00 +none +none +same$")
         self.assertRegex(lines[3], r"^c +3 +none +gone$")
 
+    def test_what_several_threads_do_may_be_slower_by_more(self):
+        now, before = ({f"queue/back/t={threads}": figures(units) for threads in (1, 2, 16)} for units in (19, 10))
+        self.assertEqual([said for _, _, _, said, _ in compared(now, before, 1.25)], ["slower", "same", "same"])
+
     def test_a_baseline_reads_back_a_line_a_benchmark(self):
         text = written({"b": figures(1.23456, 1, 2, 3, 4), "a": figures(2e-5)}, "A processor", 5)
         kept = json.loads(text)

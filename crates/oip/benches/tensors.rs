@@ -21,7 +21,7 @@ const AS_JSON: [usize; 2] = [4, 150_528];
 
 /// Numbers with as many digits as a network's own.
 fn numbers(count: usize) -> Vec<f32> {
-    (0_u16..).cycle().take(count).map(|i| f32::from(i) / 8191.0 - 3.0).collect()
+    (0..=u16::MAX).cycle().take(count).map(|i| f32::from(i) / 8191.0 - 3.0).collect()
 }
 
 fn little_endian(numbers: &[f32]) -> Vec<u8> {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use mar_engine::{Error, Result};
+use memchr::memchr3;
 
 use crate::Parameter;
 
@@ -129,10 +130,15 @@ impl<'a> Reader<'a> {
 
     /// `true`, `false` or `null`, where one of them is next.
     pub(super) fn word(&mut self) -> Option<&'static str> {
-        self.peek();
-        let rest = &self.text[self.at..];
-        let word =
-            ["null", "true", "false"].into_iter().find(|w| rest.starts_with(w.as_bytes()))?;
+        let word = match self.peek()? {
+            b'n' => "null",
+            b't' => "true",
+            b'f' => "false",
+            _ => return None,
+        };
+        if !self.text[self.at..].starts_with(word.as_bytes()) {
+            return None;
+        }
         self.at += word.len();
         Some(word)
     }
@@ -142,19 +148,21 @@ impl<'a> Reader<'a> {
         self.peek();
         let start = self.at;
         let rest = &self.text[start..];
-        for word in ["NaN", "Infinity", "-Infinity"] {
-            if rest.starts_with(word.as_bytes()) {
-                self.at += word.len();
-                return std::str::from_utf8(&rest[..word.len()])
-                    .map_err(|_| self.unexpected("a number"));
+        // One look at the first letters, because nearly all are digits and there may be millions.
+        if let [b'N' | b'I', ..] | [b'-', b'I', ..] = rest {
+            for word in ["NaN", "Infinity", "-Infinity"] {
+                if rest.starts_with(word.as_bytes()) {
+                    self.at += word.len();
+                    return std::str::from_utf8(&rest[..word.len()])
+                        .map_err(|_| self.unexpected("a number"));
+                }
             }
         }
         let digits = |this: &mut Self| {
-            let start = this.at;
-            while this.text.get(this.at).is_some_and(u8::is_ascii_digit) {
-                this.at += 1;
-            }
-            this.at - start
+            let count =
+                this.text[this.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            this.at += count;
+            count
         };
         self.at += usize::from(rest.first() == Some(&b'-'));
         let leads_with_zero = self.text.get(self.at) == Some(&b'0');
@@ -231,27 +239,29 @@ impl<'a> Reader<'a> {
         }
         let start = self.at;
         let mut depth = 0_usize;
-        loop {
-            match self.text.get(self.at) {
-                Some(b'[') => {
+        // What a number is made of, of which there may be millions, is passed over as quickly as memory is read.
+        while let Some(next) = memchr3(b'[', b']', b'"', &self.text[self.at..]) {
+            self.at += next;
+            match self.text[self.at] {
+                b'[' => {
                     depth += 1;
                     if depth + self.depth > DEEPEST {
                         return Err(self.too_deep());
                     }
                 }
-                Some(b']') => depth -= 1,
-                Some(b'"') => {
+                b']' => depth -= 1,
+                _ => {
                     self.string()?;
                     continue;
                 }
-                Some(_) => {}
-                None => return Err(self.unexpected("]")),
             }
             self.at += 1;
             if depth == 0 {
                 return Ok(start..self.at);
             }
         }
+        self.at = self.text.len();
+        Err(self.unexpected("]"))
     }
 
     /// What was expected, and where something else stands.

@@ -14,6 +14,9 @@ use crate::support::store::{Store, repository};
 
 const FORMS: [&str; 4] = ["none", "freeze", "channels_last", "inference"];
 
+/// Time enough for a pass on a busy machine.
+const PATIENT: &str = "torch: {optimize_seconds: 2}\n";
+
 fn example(path: &str) -> PathBuf {
     repository("examples/street_scenes").join(path)
 }
@@ -69,7 +72,7 @@ fn assert_tuned(execution: &Value) {
 fn all_workers_run_the_form_that_one_of_them_found_and_say_so() {
     for sampled in [false, true] {
         let store = Store::new();
-        let server = serve(&scenes(&store, "minWorkers: 2\n", sampled));
+        let server = serve(&scenes(&store, &format!("minWorkers: 2\n{PATIENT}"), sampled));
         let told = described(&server);
         assert_tuned(&told["execution"]);
         let workers = told["workers"].as_array().unwrap();
@@ -110,7 +113,7 @@ fn a_form_that_there_is_not_fails_the_load_and_names_those_that_there_are() {
 fn an_archive_is_checked_in_the_form_that_serves() {
     let store = Store::new();
     let request = CheckRequest {
-        archive: scenes(&store, "", true),
+        archive: scenes(&store, PATIENT, true),
         threads: 1,
         temp_dir: std::env::temp_dir(),
         ..CheckRequest::default()

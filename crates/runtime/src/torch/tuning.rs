@@ -36,6 +36,8 @@ pub(super) struct Report {
     form: Form,
     /// The quickest pass of each form that was timed.
     times: Vec<(Form, Duration)>,
+    /// The shapes of what they were timed on.
+    timed_on: String,
     /// Forms that were not, and why.
     passed_over: Vec<(Form, String)>,
     /// Why none was tried.
@@ -44,7 +46,8 @@ pub(super) struct Report {
 
 impl Report {
     fn of(form: Form) -> Self {
-        Self { form, times: Vec::new(), passed_over: Vec::new(), left_alone: None }
+        let (times, passed_over) = (Vec::new(), Vec::new());
+        Self { form, times, timed_on: String::new(), passed_over, left_alone: None }
     }
 
     /// A form is timed once in each contest that it takes part in.
@@ -64,6 +67,7 @@ impl Report {
                 (form.name().to_owned(), Value::from(f64::from(micros) / 1e3))
             };
             told.insert("milliseconds".to_owned(), self.times.iter().map(time).collect());
+            told.insert("timed_on".to_owned(), self.timed_on.as_str().into());
         }
         if !self.passed_over.is_empty() {
             let reason =
@@ -217,6 +221,7 @@ impl Tuning<'_> {
         let forms: Vec<Form> = forms.collect();
         let time = self.time / u32::try_from(forms.len()).unwrap_or(1);
         let (mut champion, mut report) = (None::<Module>, Report::of(Form::Plain));
+        report.timed_on = trials.timed_on();
         let mut frozen = Some(frozen);
         for form in forms {
             let made = match frozen.take() {

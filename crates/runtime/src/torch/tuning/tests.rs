@@ -67,8 +67,10 @@ fn what_is_chosen_is_one_of_the_forms_and_their_times_are_told() {
     let forms: Vec<&str> = times.keys().map(String::as_str).collect();
     assert_eq!(forms, ["none", "freeze", "channels_last", "inference"]);
     assert!(times.values().all(|time| time.as_f64().unwrap() > 0.0), "{told}");
-    let time = |form: &str| times[form].as_f64().unwrap();
-    assert!(times.keys().all(|form| time(chosen) <= time(form) * 1.5), "{told}");
+    // On a busy machine, the smaller ones.
+    let timed_on = told["timed_on"].as_str().unwrap();
+    assert!(["[1, 3, 64, 64]", "[1, 3, 32, 32]"].contains(&timed_on), "{timed_on}");
+    assert!(times.contains_key(chosen), "{told}");
 }
 
 #[test]
@@ -124,6 +126,19 @@ fn a_pass_that_takes_too_long_to_be_timed_is_not() {
     let told = load(&short).describe();
     let reason = told["not_optimized"].as_str().unwrap();
     assert!(reason.contains("give optimize_seconds more"), "{reason}");
+}
+
+#[test]
+fn a_pass_that_is_slow_for_that_is_timed_on_smaller_images() {
+    let spec = spec(FASTUNET, "auto", &[1, 3, 64, 64]);
+    let network = Form::Plain.open(&spec.file, spec.device).unwrap();
+    let timed_on = |quick: Duration| {
+        let tuning = Tuning { spec: &spec, time: quick };
+        let trials = |inputs: &[tch::Tensor]| Trials::of(&network.script, inputs, quick);
+        tuning.with_inputs(|inputs| Ok(trials(inputs)?.timed_on())).unwrap()
+    };
+    assert_eq!(timed_on(Duration::ZERO), "[1, 3, 32, 32]");
+    assert_eq!(timed_on(Duration::from_mins(1)), "[1, 3, 64, 64]");
 }
 
 #[test]

@@ -6,6 +6,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// What the server itself allocates comes from here; its runtimes' memory comes from the C library's heap.
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     mar_server::run(std::env::args_os(), mar_handlers::all(), runtimes)
 }

@@ -202,7 +202,8 @@ fn it_starts_in_the_background_serves_and_stops() {
     let pid = fs::read_to_string(place.pid_file()).unwrap();
     assert!(out.contains(&format!("pid {pid}, log in ")), "{out}");
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1"] {
+    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1", "MIMALLOC_PURGE_DELAY=0"]
+    {
         let is_set = environment.split(|byte| *byte == 0).any(|set| set == variable.as_bytes());
         assert!(is_set, "{variable}");
     }

@@ -446,18 +446,10 @@ impl ModelVersion {
 
     /// What the version is made of, once it is loaded.
     async fn opened(&self) -> Result<Arc<Loaded>> {
-        let begun = Instant::now();
-        let mut states = self.state.subscribe();
-        let state = loop {
-            let limit = self.plan().map_or(self.startup_timeout, |plan| plan.startup_timeout);
-            let loaded = states.wait_for(|state| *state != VersionState::Loading);
-            match timeout_at((begun + limit).into(), loaded).await {
-                Ok(state) => break state.map_or(VersionState::Unloaded, |state| state.clone()),
-                // Meanwhile it may be known to take longer.
-                Err(_) if self.plan().is_some_and(|plan| plan.startup_timeout > limit) => {}
-                Err(_) => return Err(self.still_loading(limit)),
-            }
-        };
+        let mut state = self.state();
+        if state == VersionState::Loading {
+            state = self.no_longer_loading().await?;
+        }
         match (state, self.loaded.get()) {
             (VersionState::Failed(reason), _) => Err(Error::new(
                 ErrorCode::Unavailable,
@@ -469,6 +461,22 @@ impl ModelVersion {
             // A request that is in is answered, whatever becomes of the version meanwhile.
             (_, Some(loaded)) => Ok(Arc::clone(loaded)),
             (_, None) => Err(self.going_away()),
+        }
+    }
+
+    /// Waits until it is loaded, or will not be.
+    async fn no_longer_loading(&self) -> Result<VersionState> {
+        let begun = Instant::now();
+        let mut states = self.state.subscribe();
+        loop {
+            let limit = self.plan().map_or(self.startup_timeout, |plan| plan.startup_timeout);
+            let loaded = states.wait_for(|state| *state != VersionState::Loading);
+            match timeout_at((begun + limit).into(), loaded).await {
+                Ok(state) => return Ok(state.map_or(VersionState::Unloaded, |state| state.clone())),
+                // Meanwhile it may be known to take longer.
+                Err(_) if self.plan().is_some_and(|plan| plan.startup_timeout > limit) => {}
+                Err(_) => return Err(self.still_loading(limit)),
+            }
         }
     }
 

@@ -13,12 +13,15 @@ use anyhow::{Context, Result, anyhow};
 
 /// The variables, and what is set where the user set nothing. They are read before `main` begins or when a
 /// library is opened, so they have to be there when the program starts.
-const DEFAULTS: [(&str, &str); 3] = [
+const DEFAULTS: [(&str, &str); 4] = [
     ("OMP_WAIT_POLICY", "PASSIVE"),
     // ONNX Runtime's public builds for Linux write an identifier to disk and send events from 1.29 on. The one
     // that `scripts/setup` fetches does not; another may be given.
     ("ORT_DISABLE_TELEMETRY", "1"),
     (TUNABLES, MEMORY),
+    // What the server itself allocates comes from mimalloc, which gives back what is free when more is asked of it,
+    // a second later at the earliest: a server that has just loaded a network and waits would keep it.
+    ("MIMALLOC_PURGE_DELAY", "0"),
 ];
 
 /// What glibc, from 2.33 on, reads of its own settings.

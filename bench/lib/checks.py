@@ -131,5 +131,5 @@ def checks(results):
     memory = [rounds(results, "unet-small", name, "loaded", "pss") for name in (own, PEER)]
     ready = [rounds(results, "unet-small", name, "ready") for name in (own, PEER)]
     found.append(Check("one loaded U-Net: resident memory against TorchServe", ratios(*memory), most=1 / 3))
-    found.append(Check("from start to the first right answer, U-Net: against TorchServe", ratios(*ready), most=0.2))
+    found.append(Check("from start to the first right answer, U-Net, after a first start: against TorchServe", ratios(*ready), most=0.2))
     return found

@@ -108,7 +108,7 @@ def one(peer, job, setting, how):
     """One server, from its start to its end."""
     plan, loads, minutes = how
     with Server(peer, job, setting) as server:
-        told = {"ready": server.ready, "packed": server.packed, "loaded": memory(server), "loads": {}}
+        told = {"ready": server.ready, "first": server.first, "packed": server.packed, "loaded": memory(server), "loads": {}}
         send(server, Load(plan.warm_up, BUSY))
         for load in loads:
             before = processes.processor_seconds(server.processes())

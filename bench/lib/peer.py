@@ -71,6 +71,7 @@ class Peer:
     title = ""  # as its makers write it
     ports = 1  # how many it needs
     path = "/predict"  # where a request goes
+    keeps = False  # something in the job's folder by which its next start there is quicker
 
     def __init__(self, folder, form="onnx", batch=None):
         self.folder = Path(folder)

@@ -46,11 +46,14 @@ def ask(base, request, timeout=PATIENCE):
 
 
 class Server:
-    """A peer that serves a job, as a context: `packed`, `ready` (seconds), `base`, `request`, `processes()`."""
+    """A peer that serves a job, as a context: `packed`, `ready` (seconds), `base`, `request`, `processes()`.
+
+    One that keeps something for its next start is started twice: `first` is how long the start took that found nothing.
+    """
 
     def __init__(self, peer, job, setting):
         self.peer, self.job, self.setting = peer, job, setting
-        self.packed = None
+        self.packed = self.first = None
         self.held = contextlib.ExitStack()
 
     def __enter__(self):
@@ -69,8 +72,17 @@ class Server:
         self.place = Place(folder, free_ports(self.peer.ports))
         self.said = folder / "server.log"
         command = self.prepare()
+        if self.peer.keeps and self.job:
+            self.run(command)
+            self.end()
+            self.first = self.ready
+        self.run(command)
+
+    def run(self, command):
+        """Starts the server, and waits until it is ready."""
+        folder = self.place.folder
         environment = {**clean_environment(self.setting), "TMPDIR": str(folder), **command.environment}
-        with self.said.open("wb") as log:
+        with self.said.open("ab") as log:
             began = time.monotonic()
             self.process = subprocess.Popen(
                 [str(part) for part in command.argv], cwd=folder, env={name: str(value) for name, value in environment.items()},

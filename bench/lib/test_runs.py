@@ -78,6 +78,25 @@ class ServersThatRun(unittest.TestCase):
             self.assertIn(server.process.pid, server.processes())
         self.assertEqual(processes.descendants(), [])
 
+    def test_one_that_keeps_something_is_started_twice_in_the_same_folder(self):
+        stub = Stub(json.dumps(answers.load(self.job)))
+        with running.Server(stub, self.job, peer.Setting()) as server:
+            self.assertIsNone(server.first)
+        command = stub.command
+
+        def noted(job, setting, place):
+            run = command(job, setting, place)
+            code = f"import pathlib; pathlib.Path('starts').open('a').write('x')\n{run.argv[2]}"
+            return peer.Command([*run.argv[:2], code, *run.argv[3:]])
+
+        stub.keeps, stub.command = True, noted
+        with running.Server(stub, self.job, peer.Setting()) as server:
+            starts = (server.place.folder / "starts").read_text()
+            self.assertGreater(server.first, 0)
+            self.assertIn(server.process.pid, server.processes())
+        self.assertEqual(starts, "xx")
+        self.assertEqual(processes.descendants(), [])
+
     def test_one_that_is_wrong_is_not_timed(self):
         with self.assertRaisesRegex(running.Wrong, "2 numbers, not 3"), running.Server(Stub("[1, 2]"), self.job, peer.Setting()):
             self.fail("it was taken")

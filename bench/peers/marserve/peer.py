@@ -24,6 +24,7 @@ def program(name):
 class Marserve(Peer):
     title = "marserve"
     ports = 3
+    keeps = True
     program = staticmethod(program)
 
     def install(self):

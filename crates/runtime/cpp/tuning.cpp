@@ -8,6 +8,7 @@
 #include <exception>
 #include <string>
 
+#include <ATen/Version.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -95,4 +96,11 @@ extern "C" const char *marserve_channels_last(Module *module) noexcept {
 // run by oneDNN on weights in its own layout. Such a module cannot be saved.
 extern "C" const char *marserve_optimise_for_inference(Module *module) noexcept {
     return told([&] { *module = torch::jit::optimize_for_inference(*module); });
+}
+
+// How this libtorch was built, with what, and for which instructions of this processor.
+extern "C" const char *marserve_configuration() noexcept {
+    thread_local std::string configuration;
+    told([&] { configuration = at::show_config(); });
+    return configuration.c_str();
 }

@@ -4,6 +4,8 @@
 //! Each library is a feature, and a server has the one, the other, both or none.
 
 #[cfg(any(feature = "torch", feature = "onnx"))]
+mod cache;
+#[cfg(any(feature = "torch", feature = "onnx"))]
 mod epilogue;
 #[cfg(test)]
 mod epilogue_tests;

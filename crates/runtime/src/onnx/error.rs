@@ -5,7 +5,7 @@ use std::path::Path;
 use mar_handler::{Error, ErrorCode};
 
 use super::explain;
-use super::files::name;
+use crate::cache::name;
 use crate::failure::code;
 
 /// A failure while a batch runs.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mar_onnx::{Network, beside};
 
-use super::files::name;
+use crate::cache::name;
 
 /// Why a file that ONNX Runtime does not take is none that it could; `None` where nothing is known to be wrong.
 pub(super) fn cause(file: &Path) -> Option<String> {

@@ -1,11 +1,11 @@
 //! The files that a network lies in, and whether they are still those that were looked at.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mar_handler::{Error, Result};
 use mar_onnx::{Network, beside};
+
+use crate::cache::{Stamps, name};
 
 /// A network's file, and those of its weights. They are found by reading the network, which for a large one takes its
 /// time: so once a load.
@@ -61,31 +61,6 @@ impl Files {
     pub(super) fn stamps(&self) -> Stamps {
         // What only ONNX Runtime can read has no weights elsewhere that anybody here knows of.
         let files = self.all().unwrap_or_else(|_| vec![self.network.clone()]);
-        Stamps(files.iter().map(|file| Stamp::of(file)).collect())
-    }
-}
-
-/// A file's name, as people are told it.
-pub(super) fn name(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// What tells a network's files from those that were put in their place: a repository may exchange them for
-/// another version's, the weights alone included.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<Stamp>>);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &Path) -> Option<Self> {
-        let about = fs::metadata(file).ok()?;
-        let changed = (about.mtime(), about.mtime_nsec());
-        Some(Self { inode: about.ino(), bytes: about.size(), changed })
+        Stamps::of(&files)
     }
 }

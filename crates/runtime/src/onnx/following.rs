@@ -11,9 +11,10 @@ use std::thread::{self, JoinHandle};
 use mar_handler::{LoadSpec, Result};
 use parking_lot::{Mutex, RwLock};
 
-use super::files::{Files, Stamps, name};
+use super::files::Files;
 use super::library::Library;
 use super::opening::{Opened, open};
+use crate::cache::{Stamps, name};
 use crate::memory;
 
 /// The session that serves, and the one that may be on its way.

@@ -11,14 +11,19 @@ use mar_handler::{LoadSpec, Result};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::cache::{Cache, Entry, GRAPH, WEIGHTS};
-use super::digest::Key;
 use super::error::first_cause;
-use super::files::{Files, Stamps, name};
+use super::files::Files;
 use super::level::Level;
 use super::library::Library;
 use super::options::Options;
+use crate::cache::{Cache, Key, Stamps, name};
 
+/// Where this runtime's entries are, within what all runtimes keep.
+const FOLDER: &str = "onnxruntime";
+/// The graph's file in an entry. There is none where the library does not read what it writes, so that nobody tries again.
+const GRAPH: &str = "model.onnx";
+/// The weights' file in an entry. A file of their own is mapped into memory, and need not be parsed.
+const WEIGHTS: &str = "weights.bin";
 /// Weights from this many bytes on go to a file of their own.
 const OWN_FILE_FROM: u32 = 1024;
 
@@ -72,7 +77,7 @@ impl Kept {
     ) -> Option<Self> {
         let folder = spec.cache.as_ref().filter(|_| options.level != Level::Disable)?;
         let made_by = [&library.version, ort::info(), "cpu", options.level.name()];
-        let kept = Cache::open(folder).and_then(|cache| {
+        let kept = Cache::open(folder, FOLDER).and_then(|cache| {
             let stamps = files.stamps();
             let key = Key::of(&files.all()?, &made_by).map_err(|error| error.to_string())?;
             Ok(Self { cache, key, files: files.clone(), stamps })
@@ -90,13 +95,14 @@ impl Kept {
         file: &Path,
         open: impl Fn(&Path, Graph<'_>) -> Result<Session, ort::Error>,
     ) -> Result<(Session, bool), ort::Error> {
-        match self.cache.find(&self.key) {
-            Some(Entry::Graph(graph)) => match open(&graph, Graph::Ready) {
+        if let Some(entry) = self.cache.find(&self.key) {
+            let Some(graph) = entry.file(GRAPH) else {
+                return Ok((open(file, Graph::AsAsked)?, false));
+            };
+            match open(&graph, Graph::Ready) {
                 Ok(session) => return Ok((session, true)),
                 Err(error) => self.cache.remove(&self.key, error.message()),
-            },
-            Some(Entry::Nothing) => return Ok((open(file, Graph::AsAsked)?, false)),
-            None => {}
+            }
         }
         match self.make(file, &open) {
             Ok(session) => Ok((session, false)),

@@ -4,9 +4,7 @@
 //! A server without it serves everything but ONNX files, and says so where one is loaded.
 
 mod binding;
-mod cache;
 mod cuda;
-mod digest;
 mod error;
 mod explain;
 mod files;
@@ -56,7 +54,7 @@ impl Onnx {
     /// The library, which a file needs.
     fn library(&self, file: &Path) -> Result<&Library> {
         self.0.as_ref().map_err(|reason| {
-            let file = files::name(file);
+            let file = crate::cache::name(file);
             Error::new(ErrorCode::Unsupported, format!("{file} needs ONNX Runtime: {reason}"))
         })
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::binding::Places;
 use super::error::{not_onnx, prediction};
-use super::files::{Files, name};
+use super::files::Files;
 use super::following::Following;
 use super::items::Items;
 use super::library::Library;
@@ -13,6 +13,7 @@ use super::ports::Port;
 use super::session::Network;
 use super::steps::Steps;
 use super::values::{self, Input};
+use crate::cache::name;
 use crate::epilogue::apply;
 use crate::failure;
 

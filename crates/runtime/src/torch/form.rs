@@ -20,6 +20,7 @@ unsafe extern "C" {
     ) -> *const c_char;
     fn marserve_channels_last(module: *mut c_void) -> *const c_char;
     fn marserve_optimise_for_inference(module: *mut c_void) -> *const c_char;
+    fn marserve_configuration() -> *const c_char;
 }
 
 /// What is made of a module; each but the first is frozen.
@@ -69,6 +70,11 @@ impl Form {
     pub(crate) const ALL: [Self; 4] =
         [Self::Plain, Self::Frozen, Self::ChannelsLast, Self::Inference];
 
+    /// The form that is called so.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.name() == name)
+    }
+
     /// As options and reports call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -100,6 +106,14 @@ impl Form {
         }
         Ok(module)
     }
+}
+
+/// How this libtorch was built, with what, and for which instructions of this processor.
+pub(crate) fn configuration() -> String {
+    #[expect(unsafe_code, reason = "the C++ file is reached through C")]
+    // SAFETY: text that ends with a zero, and stays as it is until the next call on this thread.
+    let text = unsafe { CStr::from_ptr(marserve_configuration()) };
+    text.to_string_lossy().into_owned()
 }
 
 impl Module {

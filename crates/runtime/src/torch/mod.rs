@@ -17,8 +17,10 @@ mod cuda;
 mod epilogue;
 mod error;
 mod form;
+mod kept;
 mod model;
 mod options;
+mod report;
 mod script;
 mod sharing;
 mod torchvision;
@@ -72,6 +74,10 @@ impl Runtime for Torch {
     }
 
     fn tries_inputs(&self) -> bool {
+        true
+    }
+
+    fn keeps_files(&self) -> bool {
         true
     }
 

@@ -10,7 +10,7 @@ use super::epilogue::apply;
 use super::error::{first_cause, prediction};
 use super::options::Options;
 use super::script::Script;
-use super::tuning::{self, Failed, Report, Tuned};
+use super::tuning::{self, Failed, Tuned};
 use crate::{failure, memory};
 
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(crate) struct TorchModel {
     shareable: bool,
     takes_a_list: bool,
     options: Options,
-    report: Report,
+    /// What people may ask of its form.
+    told: Map<String, Value>,
 }
 
 impl TorchModel {
@@ -35,9 +36,9 @@ impl TorchModel {
         });
         // What was tried and not chosen.
         memory::give_back();
-        let Tuned { script: module, shareable, report } = tuned?;
+        let Tuned { script: module, shareable, told } = tuned?;
         let takes_a_list = script.is_some_and(|script| script.takes_a_list());
-        Ok(Self { module, device: spec.device, shareable, takes_a_list, options, report })
+        Ok(Self { module, device: spec.device, shareable, takes_a_list, options, told })
     }
 
     /// What the network answers to these inputs.
@@ -109,7 +110,7 @@ impl Model for TorchModel {
     }
 
     fn describe(&self) -> Map<String, Value> {
-        self.report.describe()
+        self.told.clone()
     }
 }
 

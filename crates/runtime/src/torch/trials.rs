@@ -114,7 +114,7 @@ fn answered(module: &CModule, inputs: &[IValue]) -> Result<Vec<Named>> {
 
 fn unstable(error: Error) -> Error {
     let message = format!("from one pass to the next {}", error.message());
-    Error::invalid_model(message).caused_by(error)
+    Error::new(error.code(), message).caused_by(error)
 }
 
 /// Images of about half the sides, cut out; `None` where there are none, or none that large.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use mar_handler::{Error, LoadSpec, Result};
+use mar_handler::{Error, ErrorCode, LoadSpec, Result};
 use serde_json::{Map, Value};
 use tch::{CModule, TchError};
 
@@ -13,13 +13,20 @@ use super::contest::between;
 use super::convert::{borrowed, device};
 use super::error::{first_cause, prediction};
 use super::form::{Form, Module, Nature};
+use super::kept::{Choice, Kept};
 use super::options::{OPTIMIZE_SECONDS, Optimise, Options};
+use super::report::Report;
 use super::script::Script;
 use super::sharing;
 use super::trials::Trials;
+use crate::failure;
 
 /// A pass that takes a larger share of the time there is to choose is timed on smaller images, if it can be.
 const QUICK: u32 = 10;
+
+const NOBODY_SAYS: &str = "nobody says what it takes; declare its inputs' shapes, or name a form";
+/// Whether the choice was made at an earlier load.
+const FROM_CACHE: &str = "form_from_cache";
 
 /// The module that runs, and why it is that one.
 #[derive(Debug)]
@@ -27,59 +34,8 @@ pub(super) struct Tuned {
     pub(super) script: CModule,
     /// Whether several workers may run it at the same time.
     pub(super) shareable: bool,
-    pub(super) report: Report,
-}
-
-/// What there is to say of a choice.
-#[derive(Debug)]
-pub(super) struct Report {
-    form: Form,
-    /// The quickest pass of each form that was timed.
-    times: Vec<(Form, Duration)>,
-    /// The shapes of what they were timed on.
-    timed_on: String,
-    /// Forms that were not, and why.
-    passed_over: Vec<(Form, String)>,
-    /// Why none was tried.
-    left_alone: Option<String>,
-}
-
-impl Report {
-    fn of(form: Form) -> Self {
-        let (times, passed_over) = (Vec::new(), Vec::new());
-        Self { form, times, timed_on: String::new(), passed_over, left_alone: None }
-    }
-
-    /// A form is timed once in each contest that it takes part in.
-    fn note(&mut self, form: Form, time: Duration) {
-        match self.times.iter_mut().find(|(known, _)| *known == form) {
-            Some((_, known)) => *known = time.min(*known),
-            None => self.times.push((form, time)),
-        }
-    }
-
-    pub(super) fn describe(&self) -> Map<String, Value> {
-        let mut told = Map::new();
-        told.insert("optimize".to_owned(), self.form.name().into());
-        if !self.times.is_empty() {
-            let time = |(form, time): &(Form, Duration)| {
-                let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-                (form.name().to_owned(), Value::from(f64::from(micros) / 1e3))
-            };
-            told.insert("milliseconds".to_owned(), self.times.iter().map(time).collect());
-            told.insert("timed_on".to_owned(), self.timed_on.as_str().into());
-        }
-        if !self.passed_over.is_empty() {
-            let reason =
-                |(form, why): &(Form, String)| (form.name().to_owned(), Value::from(why.as_str()));
-            let reasons = self.passed_over.iter().map(reason).collect();
-            told.insert("not_optimized".to_owned(), reasons);
-        }
-        if let Some(reason) = &self.left_alone {
-            told.insert("not_optimized".to_owned(), reason.as_str().into());
-        }
-        told
-    }
+    /// What people may ask of the choice.
+    pub(super) told: Map<String, Value>,
 }
 
 /// Opens a network in the form that is asked for, or the fastest.
@@ -91,24 +47,35 @@ pub(super) fn open(
     options: Options,
     script: Option<&Script>,
 ) -> Result<Tuned, Failed> {
-    let plain = Form::Plain.open(&spec.file, spec.device)?;
+    let plain = || Form::Plain.open(&spec.file, spec.device);
     let alone = sharing::leaves_itself_alone(script);
     let tuning = Tuning { spec, time: options.time };
-    match options.optimise {
-        Optimise::Only(Form::Plain) => Ok(tuned(plain, alone, Report::of(Form::Plain))),
-        Optimise::Only(form) => tuning.by_name(&plain, form, alone).map_err(Failed::Refused),
-        Optimise::Auto => {
-            let reason = if !options.optimises {
-                Some("its graphs are not to be optimised")
-            } else if script.is_some_and(Script::takes_a_list) {
-                Some("it takes a list")
-            } else {
-                None
-            };
-            let Some(reason) = reason else { return Ok(tuning.fastest(plain, alone)) };
-            Ok(left_alone(plain, alone, reason.to_owned()))
+    let reason = match options.optimise {
+        Optimise::Only(Form::Plain) => return Ok(tuned(plain()?, alone, &Report::of(Form::Plain))),
+        Optimise::Only(form) => {
+            return tuning.by_name(&plain()?, form, alone).map_err(Failed::Refused);
         }
+        Optimise::Auto if !options.optimises => Some("its graphs are not to be optimised"),
+        Optimise::Auto if script.is_some_and(Script::takes_a_list) => Some("it takes a list"),
+        Optimise::Auto if spec.inputs.is_empty() && alone => Some(NOBODY_SAYS),
+        Optimise::Auto => None,
+    };
+    if let Some(reason) = reason {
+        return Ok(tuned(plain()?, alone, &Report::left_alone(reason)));
     }
+    let kept = Kept::of(spec, &options);
+    if let Some(known) = kept.as_ref().and_then(|kept| tuning.as_known(kept)) {
+        return Ok(known);
+    }
+    let (module, alone, report) = tuning.fastest(plain()?, alone);
+    let mut tuned = tuned(module, alone, &report);
+    if let Some(kept) = kept {
+        if report.is_lasting() {
+            kept.keep(tuned.shareable, &tuned.told);
+        }
+        tuned.told.insert(FROM_CACHE.to_owned(), false.into());
+    }
+    Ok(tuned)
 }
 
 /// Why there is no module.
@@ -126,15 +93,14 @@ impl From<TchError> for Failed {
     }
 }
 
-fn tuned(module: Module, alone: bool, report: Report) -> Tuned {
-    // Freezing knows better than the text, which does not see what no pass reaches.
-    let shareable = module.nature.map_or(alone, |nature| !nature.writes_into_itself);
-    Tuned { script: module.script, shareable, report }
+fn tuned(module: Module, alone: bool, report: &Report) -> Tuned {
+    told(module, alone, report.describe())
 }
 
-fn left_alone(plain: Module, alone: bool, reason: String) -> Tuned {
-    let report = Report { left_alone: Some(reason), ..Report::of(Form::Plain) };
-    tuned(plain, alone, report)
+fn told(module: Module, alone: bool, told: Map<String, Value>) -> Tuned {
+    // Freezing knows better than the text, which does not see what no pass reaches.
+    let shareable = module.nature.map_or(alone, |nature| !nature.writes_into_itself);
+    Tuned { script: module.script, shareable, told }
 }
 
 struct Tuning<'a> {
@@ -146,8 +112,13 @@ struct Tuning<'a> {
 impl Tuning<'_> {
     fn form(&self, form: Form) -> Result<Module> {
         form.open(&self.spec.file, self.spec.device).map_err(|error| {
-            let cause = first_cause(&error.to_string());
-            Error::invalid_model(format!("libtorch cannot make it: {cause}")).caused_by(error)
+            let text = error.to_string();
+            let code = match failure::code(&text) {
+                ErrorCode::OutOfMemory => ErrorCode::OutOfMemory,
+                _ => ErrorCode::InvalidModel,
+            };
+            let message = format!("libtorch cannot make it: {}", first_cause(&text));
+            Error::new(code, message).caused_by(error)
         })
     }
 
@@ -171,30 +142,41 @@ impl Tuning<'_> {
             });
             tried.map_err(refused)?;
         }
-        Ok(tuned(module, alone, Report::of(form)))
+        Ok(tuned(module, alone, &Report::of(form)))
     }
 
-    /// The fastest form of those that answer as the network itself does.
-    fn fastest(&self, plain: Module, alone: bool) -> Tuned {
-        let nobody_says = "nobody says what it takes; declare its inputs' shapes, or name a form";
-        if self.spec.inputs.is_empty() && alone {
-            return left_alone(plain, alone, nobody_says.to_owned());
+    /// The form that was chosen before, if one was. One that does not open any more is forgotten.
+    fn as_known(&self, kept: &Kept) -> Option<Tuned> {
+        let Choice { form, shareable, told: mut of } = kept.find()?;
+        match form.open(&self.spec.file, self.spec.device) {
+            Ok(module) => {
+                of.insert(FROM_CACHE.to_owned(), true.into());
+                Some(told(module, shareable, of))
+            }
+            Err(error) => {
+                kept.forget(&format!("{}: {}", form.name(), first_cause(&error.to_string())));
+                None
+            }
         }
+    }
+
+    /// The fastest form of those that answer as the network itself does, whether the network leaves itself alone, and
+    /// how that was found.
+    fn fastest(&self, plain: Module, alone: bool) -> (Module, bool, Report) {
         let frozen = match self.form(Form::Frozen) {
             Ok(frozen) => frozen,
-            Err(error) => return left_alone(plain, alone, error.message().to_owned()),
+            Err(error) => return (plain, alone, Report::failed(&error)),
         };
         let alone = frozen.nature.map_or(alone, |nature| !nature.writes_into_itself);
         if let Some(reason) = frozen.nature.and_then(Nature::forbids_trials) {
-            return left_alone(plain, alone, reason.to_owned());
+            return (plain, alone, Report::left_alone(reason));
         }
         if self.spec.inputs.is_empty() {
-            return left_alone(plain, alone, nobody_says.to_owned());
+            return (plain, alone, Report::left_alone(NOBODY_SAYS));
         }
         match self.with_inputs(|inputs| self.contest(&plain, frozen, inputs)) {
-            Ok((Some(fastest), report)) => tuned(fastest, alone, report),
-            Ok((None, report)) => tuned(plain, alone, report),
-            Err(error) => left_alone(plain, alone, error.message().to_owned()),
+            Ok((fastest, report)) => (fastest.unwrap_or(plain), alone, report),
+            Err(error) => (plain, alone, Report::failed(&error)),
         }
     }
 
@@ -250,7 +232,7 @@ impl Tuning<'_> {
                         (champion, report.form) = (Some(challenger), form);
                     }
                 }
-                Err(error) => report.passed_over.push((form, error.message().to_owned())),
+                Err(error) => report.pass_over(form, &error),
             }
         }
         Ok((champion, report))

@@ -1,5 +1,4 @@
-//! What an optimised graph was made of, as a name: the network's bytes, the library, the processor, and what
-//! was asked.
+//! What an entry was made of, as a name: the network's bytes, the library, the processor, and what was asked.
 //!
 //! BLAKE3 rather than SHA-256: every start reads the network and what is kept of it once more, and on
 //! processors without instructions for SHA that takes longer than optimising it.
@@ -28,11 +27,11 @@ const OF_THE_KIND: [&str; 11] = [
 
 /// A name for what is made of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key(String);
+pub(crate) struct Key(String);
 
 impl Key {
     /// `files` are the network's and those of its weights, `made_by` whatever else it depends on.
-    pub(super) fn of(files: &[PathBuf], made_by: &[&str]) -> io::Result<Self> {
+    pub(crate) fn of(files: &[PathBuf], made_by: &[&str]) -> io::Result<Self> {
         let mut all = blake3::Hasher::new();
         all.update(&FORMAT.to_le_bytes());
         for text in made_by.iter().map(|text| text.as_bytes()).chain([processor()?.as_bytes()]) {
@@ -48,18 +47,18 @@ impl Key {
         Ok(Self(all.finalize().to_hex().to_string()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether a name is that of a key.
-    pub(super) fn is_one(name: &str) -> bool {
+    pub(crate) fn is_one(name: &str) -> bool {
         blake3::Hash::from_hex(name).is_ok()
     }
 }
 
 /// The digest of a file, in hex.
-pub(super) fn of_file(file: &Path) -> io::Result<String> {
+pub(crate) fn of_file(file: &Path) -> io::Result<String> {
     digest(file).map(|digest| digest.to_hex().to_string())
 }
 
@@ -69,7 +68,7 @@ fn digest(file: &Path) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// What kind of processor this is: what ONNX Runtime makes of a graph is as wide as its registers.
+/// What kind of processor this is: what is made of a network is as wide as its registers.
 fn processor() -> io::Result<String> {
     let told = fs::read_to_string("/proc/cpuinfo")?;
     let kind = kind(&told);

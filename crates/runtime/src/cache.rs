@@ -1,4 +1,4 @@
-//! A folder of graphs that ONNX Runtime has optimised, each under a name that says all it was made of.
+//! A folder of what a runtime has made of networks, each entry under a name that says all it was made of.
 //!
 //! Several processes may share it: an entry appears as a whole or not at all, is never changed, and goes as a
 //! whole. What it holds is mapped into memory by whoever has it open, and stays so when the entry goes. It is
@@ -13,21 +13,20 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use super::digest::{Key, of_file};
-use super::files::name;
+mod digest;
+mod stamps;
 
-/// The graph's file in an entry.
-pub(super) const GRAPH: &str = "model.onnx";
-/// The weights' file in an entry. A file of their own is mapped into memory, and need not be parsed.
-pub(super) const WEIGHTS: &str = "weights.bin";
+pub(crate) use digest::Key;
+pub(crate) use stamps::Stamps;
+
+use digest::of_file;
+
 /// The digests of an entry's files, and by its time the entry's last use.
 const DIGESTS: &str = "digests.json";
-/// Where this runtime's entries are, within what all runtimes keep.
-const FOLDER: &str = "onnxruntime";
 /// What is being made or removed; nobody looks for an entry there.
 const UNFINISHED: &str = ".unfinished-";
 
-/// What all entries may take together.
+/// What all entries of a runtime may take together.
 const MAX_BYTES: u64 = 20 << 30;
 /// What nobody used for so long goes, as what another version or processor made does.
 const MAX_IDLE: Duration = Duration::from_hours(30 * 24);
@@ -35,27 +34,32 @@ const MAX_IDLE: Duration = Duration::from_hours(30 * 24);
 const MAX_UNFINISHED: Duration = Duration::from_hours(24);
 
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
-    pub(super) max_bytes: u64,
+    pub(crate) max_bytes: u64,
 }
 
-/// What was kept.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// The graph's file.
-    Graph(PathBuf),
-    /// That there is nothing to keep, so that nobody tries again.
-    Nothing,
+/// What was kept: a folder of files, which may be none.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    folder: PathBuf,
+    files: Vec<String>,
+}
+
+impl Entry {
+    /// The file of this name, if the entry has one.
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
+        self.files.iter().any(|file| file == name).then(|| self.folder.join(name))
+    }
 }
 
 impl Cache {
-    /// The entries within a folder, which is made where there is none.
+    /// A runtime's entries, in a folder of its own within what all runtimes keep. It is made where there is none.
     ///
     /// # Errors
     /// The reason why it cannot be used, such as that others may write to it: what is in there is run.
-    pub(super) fn open(all: &Path) -> Result<Self, String> {
-        let folder = all.join(FOLDER);
+    pub(crate) fn open(all: &Path, runtime: &str) -> Result<Self, String> {
+        let folder = all.join(runtime);
         let cannot = |error: io::Error| format!("{}: {error}", folder.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(cannot)?;
         let mode = fs::metadata(&folder).map_err(cannot)?.permissions().mode();
@@ -66,7 +70,7 @@ impl Cache {
     }
 
     /// What an entry that is whole holds; `None` where there is no such entry. One that is damaged goes.
-    pub(super) fn find(&self, key: &Key) -> Option<Entry> {
+    pub(crate) fn find(&self, key: &Key) -> Option<Entry> {
         let entry = self.folder.join(key.as_str());
         match check(&entry) {
             Ok(found) => {
@@ -89,7 +93,7 @@ impl Cache {
     }
 
     /// Takes an entry away that is not what it should be.
-    pub(super) fn remove(&self, key: &Key, reason: &str) {
+    pub(crate) fn remove(&self, key: &Key, reason: &str) {
         let entry = self.folder.join(key.as_str());
         log::warn!("{} is damaged and made anew: {reason}", entry.display());
         if let Err(error) = self.take_away(&entry) {
@@ -98,13 +102,13 @@ impl Cache {
     }
 
     /// A place for an entry that is to be made, which goes unless it is kept.
-    pub(super) fn begin(&self) -> io::Result<TempDir> {
+    pub(crate) fn begin(&self) -> io::Result<TempDir> {
         let private = Permissions::from_mode(0o700);
         tempfile::Builder::new().prefix(UNFINISHED).permissions(private).tempdir_in(&self.folder)
     }
 
     /// Makes an entry of what was written, and room for it.
-    pub(super) fn keep(&self, made: TempDir, key: &Key) -> io::Result<()> {
+    pub(crate) fn keep(&self, made: TempDir, key: &Key) -> io::Result<()> {
         let mut digests = Map::new();
         for file in files(made.path())? {
             fs::set_permissions(&file, Permissions::from_mode(0o600))?;
@@ -171,15 +175,14 @@ impl Cache {
 /// Reads an entry through.
 fn check(entry: &Path) -> io::Result<Entry> {
     let told: Map<String, Value> = serde_json::from_str(&fs::read_to_string(entry.join(DIGESTS))?)?;
-    let found =
-        if told.contains_key(GRAPH) { Entry::Graph(entry.join(GRAPH)) } else { Entry::Nothing };
+    let files = told.keys().cloned().collect();
     for (file, digest) in told {
         let is_file = Path::new(&file).file_name().is_some_and(|name| *name == *file);
         if !is_file || digest != of_file(&entry.join(&file))? {
             return Err(io::Error::other(format!("{file} is not what was written")));
         }
     }
-    Ok(found)
+    Ok(Entry { folder: entry.to_owned(), files })
 }
 
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -193,3 +196,11 @@ fn size(folder: &Path) -> io::Result<u64> {
     }
     Ok(size)
 }
+
+/// A file's name, as people are told it.
+pub(crate) fn name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests;

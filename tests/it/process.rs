@@ -231,6 +231,34 @@ fn it_starts_in_the_background_serves_and_stops() {
     assert_eq!((code, out.as_str()), (Some(0), "marserve is not running\n"));
 }
 
+/// What glibc's loader tells of a run of the program.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn loader_of(command: &mut Command) -> String {
+    let output = command.arg("--version").env("LD_DEBUG", "files").output().unwrap();
+    let (code, out, told) = text(&output);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(out.starts_with("marserve "), "{out}");
+    told
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn libraries_read_their_variables_when_they_are_started_for_the_first_time() {
+    let place = Place::new();
+    let lines = |told: &str, words: &str| told.lines().filter(|line| line.contains(words)).count();
+    let told = loader_of(&mut place.marserve(&[]));
+    assert_eq!(lines(&told, "calling preinit:"), 2, "it does not begin anew: {told}");
+    let started = |told: &str, library: &str| {
+        let init = |line: &&str| line.contains("calling init:") && line.contains(library);
+        told.lines().filter(init).count()
+    };
+    assert_eq!(started(&told, "/libc10.so"), 1, "libtorch is started twice: {told}");
+
+    let set = ["OMP_WAIT_POLICY", "ORT_DISABLE_TELEMETRY", "MIMALLOC_PURGE_DELAY", "MALLOC_ARENA_MAX"];
+    let told = loader_of(place.marserve(&[]).envs(set.map(|name| (name, "1"))));
+    assert_eq!(lines(&told, "calling preinit:"), 1, "nothing is to be set: {told}");
+}
+
 #[test]
 fn a_start_that_is_interrupted_leaves_a_server_that_serves() {
     let place = Place::new();

@@ -11,34 +11,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 
-/// The variables, and what is set where the user set nothing. They are read before `main` begins or when a
-/// library is opened, so they have to be there when the program starts.
-const DEFAULTS: [(&str, &str); 4] = [
-    ("OMP_WAIT_POLICY", "PASSIVE"),
-    // ONNX Runtime's public builds for Linux write an identifier to disk and send events from 1.29 on. The one
-    // that `scripts/setup` fetches does not; another may be given.
-    ("ORT_DISABLE_TELEMETRY", "1"),
-    (TUNABLES, MEMORY),
-    // What the server itself allocates comes from mimalloc, which gives back what is free when more is asked of it,
-    // a second later at the earliest: a server that has just loaded a network and waits would keep it.
-    ("MIMALLOC_PURGE_DELAY", "0"),
-];
-
-/// What glibc, from 2.33 on, reads of its own settings.
-const TUNABLES: &str = "GLIBC_TUNABLES";
-
-/// libtorch asks for each layer's memory anew. By default, blocks of that size go back to the system after every
-/// pass and come again page by page. So blocks of up to 32 MiB, which is the most that glibc takes, come from the
-/// heap, and up to 128 MiB may lie free at its end. One heap for all threads: what one worker leaves another takes,
-/// and all of it can be given back, which the ends of threads' own heaps cannot. In large pages, where the system has them.
-const MEMORY: &str = "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=134217728\
-                      :glibc.malloc.top_pad=16777216:glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1";
-
-/// How glibc's settings of memory begin that have variables of their own. Whoever sets one means it.
-const OF_MEMORY: &str = "MALLOC_";
+use super::defaults::{DEFAULTS, OF_MEMORY, TUNABLES};
 
 /// Starts this program afresh, as the same process, with the variables set. Returns where they are set
-/// already, by that or by the user.
+/// already, by that or by the user, or by what `crates/serve` has the linker do before `main` where it can.
 pub(super) fn set_for_libraries(arguments: &[OsString]) -> Result<()> {
     if unset().next().is_none() {
         return Ok(());

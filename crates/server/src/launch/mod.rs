@@ -5,6 +5,7 @@ mod background;
 mod bench_model;
 mod check;
 mod cli;
+mod defaults;
 mod environment;
 mod files;
 mod foreground;

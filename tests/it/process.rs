@@ -202,7 +202,8 @@ fn it_starts_in_the_background_serves_and_stops() {
     let pid = fs::read_to_string(place.pid_file()).unwrap();
     assert!(out.contains(&format!("pid {pid}, log in ")), "{out}");
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-    for variable in ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1", "MIMALLOC_PURGE_DELAY=0"]
+    for variable in
+        ["OMP_WAIT_POLICY=PASSIVE", "ORT_DISABLE_TELEMETRY=1", "MIMALLOC_PURGE_DELAY=20"]
     {
         let is_set = environment.split(|byte| *byte == 0).any(|set| set == variable.as_bytes());
         assert!(is_set, "{variable}");
@@ -254,7 +255,8 @@ fn libraries_read_their_variables_when_they_are_started_for_the_first_time() {
     };
     assert_eq!(started(&told, "/libc10.so"), 1, "libtorch is started twice: {told}");
 
-    let set = ["OMP_WAIT_POLICY", "ORT_DISABLE_TELEMETRY", "MIMALLOC_PURGE_DELAY", "MALLOC_ARENA_MAX"];
+    let set =
+        ["OMP_WAIT_POLICY", "ORT_DISABLE_TELEMETRY", "MIMALLOC_PURGE_DELAY", "MALLOC_ARENA_MAX"];
     let told = loader_of(place.marserve(&[]).envs(set.map(|name| (name, "1"))));
     assert_eq!(lines(&told, "calling preinit:"), 1, "nothing is to be set: {told}");
 }

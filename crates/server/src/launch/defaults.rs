@@ -10,8 +10,9 @@ pub(super) const DEFAULTS: [(&str, &str); 4] = [
     ("ORT_DISABLE_TELEMETRY", "1"),
     (TUNABLES, MEMORY),
     // What the server itself allocates comes from mimalloc, which gives back what is free when more is asked of it,
-    // a second later at the earliest: a server that has just loaded a network and waits would keep it.
-    ("MIMALLOC_PURGE_DELAY", "0"),
+    // a second later at the earliest: a server that has just loaded a network and waits would keep it. At once
+    // would be too soon: an image's memory would go and come again page by page.
+    ("MIMALLOC_PURGE_DELAY", "20"),
 ];
 
 /// What glibc, from 2.33 on, reads of its own settings.

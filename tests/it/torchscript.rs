@@ -40,7 +40,12 @@ fn scenes(store: &Store, more: &str, sampled: bool) -> PathBuf {
 }
 
 fn serve(archive: &Path) -> TestServer {
-    let settings = Settings { max_request_size: 10_000_000, ..settings() };
+    serve_keeping(archive, None)
+}
+
+fn serve_keeping(archive: &Path, cache: Option<&Path>) -> TestServer {
+    let mut settings = Settings { max_request_size: 10_000_000, ..settings() };
+    settings.engine.model_cache = cache.map(Path::to_owned);
     let server =
         TestServer::start(settings, mar_handlers::all(), Arc::new(mar_runtime::Torch::start()));
     server.engine.load(None, archive).unwrap();
@@ -89,6 +94,45 @@ fn all_workers_run_the_form_that_one_of_them_found_and_say_so() {
         let differ = mask.iter().zip(&own).filter(|(a, b)| a != b).count();
         assert!(mask.len() == own.len() && 1000 * differ <= own.len(), "{differ} letters differ");
     }
+}
+
+#[test]
+fn the_second_start_takes_the_form_that_the_first_one_found() {
+    let (store, cache) = (Store::new(), tempfile::tempdir().unwrap());
+    let archive = scenes(&store, PATIENT, false);
+    let start = || {
+        let server = serve_keeping(&archive, Some(cache.path()));
+        (described(&server)["execution"].clone(), mask(&server))
+    };
+    let (mut first, answer) = start();
+    assert_tuned(&first);
+    assert_eq!(first["form_from_cache"], false);
+    first["form_from_cache"] = true.into();
+    // The times, too: nothing was timed again.
+    assert_eq!(start(), (first, answer));
+}
+
+#[test]
+fn what_one_worker_found_the_next_does_not_look_for_where_each_loads_for_itself() {
+    let (store, cache) = (Store::new(), tempfile::tempdir().unwrap());
+    let config = store.path().join("model-config.yaml");
+    let inputs = "handler: {inputs: [{name: x, dtype: float32, shape: [2]}]}\n";
+    fs::write(&config, format!("minWorkers: 2\n{inputs}")).unwrap();
+    let archive = store.packed(PackOptions {
+        model_name: "scenes".into(),
+        handler: "tensor".into(),
+        serialized_file: Some(repository("crates/runtime/tests/fixtures/counter.pt")),
+        config_file: Some(config),
+        ..PackOptions::default()
+    });
+    let server = serve_keeping(&archive, Some(cache.path()));
+    let told = described(&server);
+    let workers = told["workers"].as_array().unwrap();
+    let found = |known: bool| {
+        let is = |worker: &&Value| worker["execution"]["form_from_cache"] == known;
+        workers.iter().filter(is).count()
+    };
+    assert_eq!((workers.len(), found(false), found(true)), (2, 1, 1), "{told}");
 }
 
 #[test]

@@ -17,6 +17,9 @@ fn main() {
 /// The photograph that the example is served with, 500 x 375.
 const SCENE: &[u8] = include_bytes!("../../../examples/street_scenes/sample/scene.jpg");
 
+/// The scene in 256 x 192, as Pillow writes it: what `scripts/bench` sends.
+const SMALL_SCENE: &[u8] = include_bytes!("../../../bench/material/scene-256x192.png");
+
 /// Height and width of what the example's network sees, and four times as much.
 const NETWORKS: [&str; 2] = ["96x128", "384x512"];
 
@@ -80,6 +83,19 @@ fn decode_png(bencher: Bencher<'_, '_>, size: &str) {
     bencher.bench(|| decode(&file, &DecodeLimits::default()));
 }
 
+/// A PNG of the filters that Pillow chooses, of which Paeth's is the most.
+#[divan::bench]
+fn decode_png_of_pillow_192x256(bencher: Bencher<'_, '_>) {
+    bencher.bench(|| decode(SMALL_SCENE, &DecodeLimits::default()));
+}
+
+#[divan::bench(args = ["96x128"])]
+fn resize_256x192_to(bencher: Bencher<'_, '_>, size: &str) {
+    let image = scene("192x256");
+    let (height, width) = sides(size);
+    bencher.bench(|| resize(&image, width, height, Filter::Bilinear));
+}
+
 /// The fast tier, which decodes no more of a JPEG than it needs.
 #[divan::bench(args = NETWORKS)]
 fn decode_jpeg_1080x1920_fast_to(bencher: Bencher<'_, '_>, size: &str) {
@@ -116,4 +132,12 @@ fn bmp_to_planes(bencher: Bencher<'_, '_>, size: &str) {
 fn jpeg_1080x1920_to_planes(bencher: Bencher<'_, '_>, size: &str) {
     let (file, pipeline) = (jpeg("1080x1920"), pipeline(size));
     bencher.bench(|| pipeline.run(&file));
+}
+
+/// What a network that does next to nothing costs a client who sends images.
+#[divan::bench(args = ["96x128"])]
+fn png_192x256_to_planes(bencher: Bencher<'_, '_>, size: &str) {
+    let pipeline = pipeline(size);
+    assert!(pipeline.run(SMALL_SCENE).is_ok(), "what is measured is no error");
+    bencher.bench(|| pipeline.run(SMALL_SCENE));
 }

@@ -9,68 +9,52 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use super::weights::{PRECISION_BITS, Weights};
 use crate::image::Image8;
 
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// Pixels handled together in the vertical pass, so that the sums stay in registers.
+/// Samples handled together, so that their sums stay in registers.
 const LANES: usize = 32;
 
 /// Scales the width. Only the rows in `rows` are made: row 0 of the result is row `rows.start`.
 ///
-/// Two rows are carried in one 64-bit word, so one multiplication serves both. The lower half of the sum is
-/// exact modulo 2^32, hence exact; what it borrows from the upper half is known and given back at the end.
+/// Several rows are laid side by side, eight of colours or thirty-two of gray: what was a column is then a row, and
+/// scaling the width is scaling a height.
 pub(super) fn horizontal<const C: usize>(
     image: &Image8<C>,
     rows: Range<u32>,
     weights: &Weights,
 ) -> Image8<C> {
     let stride = C * image.width() as usize;
+    let target_stride = C * weights.len() as usize;
     let (start, count) = (rows.start as usize, rows.len());
     let source = &image.data()[start * stride..][..count * stride];
-    let target_stride = C * weights.len() as usize;
+    // A pixel of three samples is given four places, which are copied at once.
+    let pitch = C.next_power_of_two();
+    let together = LANES / pitch;
     Image8::build(weights.len(), count as u32, |data| {
         data.resize(count * target_stride, 0);
-        let mut pair = vec![0_i64; stride];
-        for (from, to) in source.chunks(2 * stride).zip(data.chunks_mut(2 * target_stride)) {
-            let (upper, lower) = from.split_at(stride);
-            // The last row of an odd number is its own partner.
-            let lower = if lower.is_empty() { upper } else { lower };
-            for ((word, upper), lower) in pair.iter_mut().zip(upper).zip(lower) {
-                *word = i64::from(*upper) | i64::from(*lower) << 32;
+        let mut columns = vec![[0; LANES]; image.width() as usize];
+        let mut scaled = vec![[0; LANES]; weights.len() as usize];
+        let groups = source.chunks(together * stride);
+        for (from, to) in groups.zip(data.chunks_mut(together * target_stride)) {
+            // Where fewer rows are left, the others' places keep what they had, and nobody looks there.
+            for (row, at) in from.chunks_exact(stride).zip((0..LANES).step_by(pitch)) {
+                for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<C>().0) {
+                    column[at..at + C].copy_from_slice(pixel);
+                }
             }
-            horizontal_pair::<C>(&pair, to, target_stride, weights);
+            weigh_rows(columns.as_flattened(), 0, weights, scaled.as_flattened_mut(), LANES);
+            for (row, at) in to.chunks_exact_mut(target_stride).zip((0..LANES).step_by(pitch)) {
+                for (column, pixel) in scaled.iter().zip(row.as_chunks_mut::<C>().0) {
+                    pixel.copy_from_slice(&column[at..at + C]);
+                }
+            }
         }
     })
-}
-
-fn horizontal_pair<const C: usize>(
-    pair: &[i64],
-    to: &mut [u8],
-    target_stride: usize,
-    weights: &Weights,
-) {
-    let (upper, lower) = to.split_at_mut(target_stride);
-    let mut lower = lower.chunks_exact_mut(C);
-    for ((start, values), upper) in weights.iter().zip(upper.chunks_exact_mut(C)) {
-        let mut sums = [0_i64; C];
-        let samples = &pair[C * start..C * (start + values.len())];
-        for (pixel, weight) in samples.chunks_exact(C).zip(values) {
-            let weight = i64::from(*weight);
-            for (sum, sample) in sums.iter_mut().zip(pixel) {
-                *sum = sum.wrapping_add(sample.wrapping_mul(weight));
-            }
-        }
-        let low = sums.map(|sum| sum as i32);
-        upper.copy_from_slice(&low.map(|sum| clip(sum.wrapping_add(HALF))));
-        if let Some(lower) = lower.next() {
-            for ((out, sum), low) in lower.iter_mut().zip(sums).zip(low) {
-                let high = (sum.wrapping_sub(i64::from(low)) >> 32) as i32;
-                *out = clip(high.wrapping_add(HALF));
-            }
-        }
-    }
 }
 
 /// Scales the height. `image`'s row 0 is row `first_row` of the source that `weights` speak of.
@@ -81,22 +65,40 @@ pub(super) fn vertical<const C: usize>(
 ) -> Image8<C> {
     let stride = C * image.width() as usize;
     Image8::build(image.width(), weights.len(), |data| {
-        for (start, values) in weights.iter() {
-            let rows = &image.data()[(start - first_row as usize) * stride..];
-            let mut at = 0;
-            while at + LANES <= stride {
-                data.extend_from_slice(&column_sums::<LANES>(rows, stride, at, values));
-                at += LANES;
-            }
-            while at < stride {
-                data.extend_from_slice(&column_sums::<1>(rows, stride, at, values));
-                at += 1;
-            }
-        }
+        data.resize(stride * weights.len() as usize, 0);
+        weigh_rows(image.data(), first_row as usize, weights, data, stride);
     })
 }
 
+#[multiversion(targets("x86_64+avx2"))]
+fn weigh_rows(
+    source: &[u8],
+    first_row: usize,
+    weights: &Weights,
+    target: &mut [u8],
+    stride: usize,
+) {
+    for ((start, values), row) in weights.iter().zip(target.chunks_exact_mut(stride)) {
+        let rows = &source[(start - first_row) * stride..];
+        let mut at = 0;
+        while at + LANES <= stride {
+            row[at..at + LANES].copy_from_slice(&column_sums::<LANES>(rows, stride, at, values));
+            at += LANES;
+        }
+        if let Some(last) = stride.checked_sub(LANES).filter(|last| *last + LANES > at) {
+            // Some columns a second time, which is less work than the others one by one.
+            row[last..].copy_from_slice(&column_sums::<LANES>(rows, stride, last, values));
+            continue;
+        }
+        for (at, sample) in row.iter_mut().enumerate().skip(at) {
+            [*sample] = column_sums::<1>(rows, stride, at, values);
+        }
+    }
+}
+
 /// `N` neighbouring columns, starting at column `at`, weighed from the top down.
+#[expect(clippy::inline_always, reason = "in a function of its own it is not compiled for AVX2")]
+#[inline(always)]
 fn column_sums<const N: usize>(rows: &[u8], stride: usize, at: usize, values: &[i32]) -> [u8; N] {
     let mut sums = [HALF; N];
     for (row, weight) in rows.chunks_exact(stride).zip(values) {
@@ -104,11 +106,11 @@ fn column_sums<const N: usize>(rows: &[u8], stride: usize, at: usize, values: &[
             *sum = sum.wrapping_add(i32::from(*sample).wrapping_mul(*weight));
         }
     }
-    sums.map(clip)
-}
-
-fn clip(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+    let mut levels = [0; N];
+    for (level, sum) in levels.iter_mut().zip(sums) {
+        *level = (sum >> PRECISION_BITS).clamp(0, 255) as u8;
+    }
+    levels
 }
 
 /// Picks the pixel under the centre of each target pixel.

@@ -56,13 +56,15 @@ impl Levels {
         };
         let arranged = Arranged { image, order, layout };
         let samples = match self {
-            Self::Same => Samples::U8(arranged.collect(|_, level| level)),
-            Self::Half(tables) => {
-                Samples::F16(arranged.collect(|channel, level| tables[channel][usize::from(level)]))
-            }
-            Self::Single(tables) => {
-                Samples::F32(arranged.collect(|channel, level| tables[channel][usize::from(level)]))
-            }
+            Self::Same => Samples::U8(arranged.collect(|_| |level| level)),
+            Self::Half(tables) => Samples::F16(arranged.collect(|channel| {
+                let table = &tables[channel];
+                move |level| table[usize::from(level)]
+            })),
+            Self::Single(tables) => Samples::F32(arranged.collect(|channel| {
+                let table = &tables[channel];
+                move |level| table[usize::from(level)]
+            })),
         };
         (samples, shape)
     }
@@ -91,23 +93,26 @@ struct Arranged<'a, const C: usize> {
 }
 
 impl<const C: usize> Arranged<'_, C> {
-    /// `value` gets the network's channel and the level.
-    fn collect<T: Copy>(&self, value: impl Fn(usize, u8) -> T) -> Vec<T> {
-        let source = |channel: usize| match self.order {
-            ChannelOrder::Rgb => channel,
-            ChannelOrder::Bgr => C - 1 - channel,
-        };
+    /// `of` gets the network's channel, and answers what a level of it becomes.
+    fn collect<T: Copy, V: Fn(u8) -> T>(&self, of: impl Fn(usize) -> V) -> Vec<T> {
+        let channels: [(usize, V); C] = std::array::from_fn(|channel| {
+            let source = match self.order {
+                ChannelOrder::Rgb => channel,
+                ChannelOrder::Bgr => C - 1 - channel,
+            };
+            (source, of(channel))
+        });
+        let pixels = self.image.data().as_chunks::<C>().0;
         let mut values = Vec::with_capacity(self.image.data().len());
         match self.layout {
             Layout::Chw => {
-                for channel in 0..C {
-                    let pixels = self.image.data().chunks_exact(C);
-                    values.extend(pixels.map(|pixel| value(channel, pixel[source(channel)])));
+                for (source, value) in &channels {
+                    values.extend(pixels.iter().map(|pixel| value(pixel[*source])));
                 }
             }
             Layout::Hwc => {
-                for pixel in self.image.data().chunks_exact(C) {
-                    values.extend((0..C).map(|channel| value(channel, pixel[source(channel)])));
+                for pixel in pixels {
+                    values.extend(channels.iter().map(|(source, value)| value(pixel[*source])));
                 }
             }
         }

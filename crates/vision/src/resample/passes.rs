@@ -70,7 +70,7 @@ pub(super) fn vertical<const C: usize>(
     })
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx2", "x86_64+sse4.1"))]
 fn weigh_rows(
     source: &[u8],
     first_row: usize,

@@ -131,6 +131,11 @@ pub(crate) struct Access<'a> {
 }
 
 impl Access<'_> {
+    /// Whether somebody reads such lines: what one says has to be put together.
+    pub(crate) fn is_wanted() -> bool {
+        log::log_enabled!(target: ACCESS, Level::Info)
+    }
+
     /// Writes the line.
     pub(crate) fn log(&self) {
         let Self { method, path, protocol, status, duration, request_id, peer, model } = *self;

@@ -123,6 +123,9 @@ pub(crate) async fn every_response(
     if let Some(shared) = shared {
         shared.metrics.replied(status.as_u16());
     }
+    if !logging::Access::is_wanted() {
+        return Ok(response);
+    }
     let asked = response.request();
     let extensions = asked.extensions();
     let model = extensions.get::<ModelName>().map(|model| model.0.as_str());

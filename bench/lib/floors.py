@@ -74,7 +74,7 @@ def loop(peer, job, setting, seconds):
         archive = peer.pack(job, setting, Path(folder))
         sides = ",".join(str(side) for side in job.network.shape)
         run = [peer.program("marserve"), "bench-model", archive, "--batch-sizes", job.batch, "--threads", setting.threads,
-               "--device", "cpu", "--seconds", seconds, "--shape", f"{job.network.input}={sides}", "--json"]
+               "--device", "cpu", "--seconds", seconds, "--shape", f"{job.network.input_in(peer.form)}={sides}", "--json"]
         begun = [running.enter_context(subprocess.Popen([str(part) for part in run], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
                  for _ in range(setting.workers)]
         told = [one.communicate() for one in begun]

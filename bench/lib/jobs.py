@@ -36,9 +36,14 @@ class Network:
     shape: tuple
     output: str
     beside: tuple = ()  # files that an ONNX file keeps its weights in; they lie in the same folder
+    argument: str = ""  # what TorchScript calls the input, where it has another name there
 
     def file(self, form):
         return self.folder / f"{self.name}.{'pt' if form == 'torchscript' else 'onnx'}"
+
+    def input_in(self, form):
+        """The input's name in one of the files."""
+        return self.argument if form == "torchscript" and self.argument else self.input
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ TABULAR = Network("tabular", MATERIAL, "input", (16,), "output")
 AVERAGES = Network("averages", MATERIAL, "input", (10, 256, 1024), "output")
 UNET = Network("fastunet", EXAMPLE, "image", (3, 96, 128), "scores", beside=("fastunet.pt",))
 UNET_LARGE = Network("fastunet", EXAMPLE, "image", (3, 384, 512), "scores", beside=("fastunet.pt",))
-RESNET = Network("resnet18", MADE, "input", (3, 224, 224), "output")
+RESNET = Network("resnet18", MADE, "input", (3, 224, 224), "output", argument="x")
 
 SCENE = EXAMPLE / "sample/scene.png"
 SMALL_SCENE = MATERIAL / "scene-256x192.png"

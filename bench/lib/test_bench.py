@@ -9,6 +9,7 @@ import struct
 import sys
 import tempfile
 import unittest
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -162,6 +163,16 @@ class WhatIsAsked(unittest.TestCase):
             if job.quick:
                 self.assertEqual(job.made(), [], job.name)
                 self.assertTrue(job.expected_file().exists() and job.network.file("onnx").exists() and job.body())
+
+    def test_an_input_has_the_name_that_its_file_has(self):
+        resnet = BY_NAME["resnet18"].network
+        self.assertEqual(resnet.input_in("onnx"), "input")
+        self.assertEqual(resnet.input_in("torchscript"), "x", "torchvision's forward(self, x)")
+        for job in JOBS:
+            network = job.network
+            with self.subTest(job.name), contextlib.suppress(FileNotFoundError), zipfile.ZipFile(network.file("torchscript")) as file:
+                code = [file.read(name).decode() for name in file.namelist() if "/code/" in name and name.endswith(".py")]
+                self.assertTrue(any(f"{network.input_in('torchscript')}: Tensor" in text for text in code))
 
     def test_every_peer_has_what_is_asked_of_it(self):
         for name, one in peer.discover().items():

@@ -5,7 +5,6 @@ import datetime
 import json
 import os
 import platform
-import re
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from floors import Empty
 from jobs import JOBS, MADE, ROOT
 from peer import Setting, discover
 from running import Server, Trouble
+from served import processor
 
 QUICK = ("marserve", "torchserve")
 # One form is enough where the network is nearly nothing; of the U-Net both are told.
@@ -159,9 +159,8 @@ def about_servers(peers, setting):
 
 
 def machine():
-    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
-        "cpu": cpu[1] if cpu else platform.machine(), "cores": len(os.sched_getaffinity(0)),
+        "cpu": processor(), "cores": len(os.sched_getaffinity(0)),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "system": f"Linux {platform.release()}",
     }
 

@@ -11,10 +11,12 @@ the answer back into one of three forms, so that every answer is held against th
 import array
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts/lib"))  # `served`, which the scripts have too
 MATERIAL = ROOT / "bench/material"  # what is small is kept in the repository
 EXAMPLE = ROOT / "examples/street_scenes"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "marserve/bench"

@@ -1,14 +1,13 @@
 """marserve itself: its built-in handlers, one archive a job."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import answers
 from jobs import ROOT
 from peer import BATCH, Command, Peer, Request, v2_request
+from served import binary, build, version
 
 HANDLERS = {"numbers": "image_regressor", "classes": "image_classifier", "mask": "mask_segmenter"}
 LARGEST = 64 * 1024 * 1024
@@ -16,27 +15,19 @@ LARGEST = 64 * 1024 * 1024
 LOG = "info,access=warn"
 
 
-def program(name):
-    """The variable of its name in capitals, else the release build's."""
-    return Path(os.environ.get(name.upper(), ROOT / "target/release" / name)).resolve()
-
-
 class Marserve(Peer):
     title = "marserve"
     ports = 3
     keeps = True
-    program = staticmethod(program)
+    program = staticmethod(binary)
 
     def install(self):
         """Builds it, unless `MARSERVE` and `MAR` name what is built."""
-        if "MARSERVE" not in os.environ:
-            subprocess.run([ROOT / "scripts/setup"], check=True, stdout=sys.stderr)
-            subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "-p", "mar-cli", "-p", "marserve", "--bins"],
-                           check=True, cwd=ROOT)
+        build()
 
     def installed(self):
         """The programs, and the libraries that they load."""
-        return [program("marserve"), program("mar"), *self.libraries()]
+        return [binary("marserve"), binary("mar"), *self.libraries()]
 
     def libraries(self):
         """What its two runtimes are; where `scripts/setup` linked them."""
@@ -44,9 +35,8 @@ class Marserve(Peer):
         return [folder.resolve() for folder in linked if folder.exists()]
 
     def versions(self):
-        told = subprocess.run([program("marserve"), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         runtimes = {"libtorch": ROOT / ".libtorch/build-version", "ONNX Runtime": ROOT / ".onnxruntime/VERSION_NUMBER"}
-        return {"marserve": told[-1], **{name: file.read_text().strip() for name, file in runtimes.items() if file.exists()}}
+        return {"marserve": version().split()[-1], **{name: file.read_text().strip() for name, file in runtimes.items() if file.exists()}}
 
     def cannot(self, job):
         return None
@@ -83,7 +73,7 @@ class Marserve(Peer):
         """Packs the job's network. Weights that an ONNX file keeps in others are packed with it."""
         config = Path(folder) / f"{name}.yaml"
         config.write_text(json.dumps(self.model_config(job, setting)), encoding="utf-8")
-        run = [program("mar"), "pack", "--model-name", name, "--version", "1.0", "--handler", self.handler(job), "--serialized-file",
+        run = [binary("mar"), "pack", "--model-name", name, "--version", "1.0", "--handler", self.handler(job), "--serialized-file",
                job.network.file(self.form), "--config-file", config, "--export-path", folder, "--force"]
         subprocess.run([str(part) for part in run], check=True, stdout=subprocess.DEVNULL)
         return Path(folder) / f"{name}.mar"
@@ -96,7 +86,7 @@ class Marserve(Peer):
 
     def serve(self, place, *flags):
         addresses = zip(("inference", "management", "metrics"), place.ports, strict=True)
-        run = [program("marserve"), "--foreground", "--ncs", "--model-store", place.folder, *flags,
+        run = [binary("marserve"), "--foreground", "--ncs", "--model-store", place.folder, *flags,
                *(part for name, port in addresses for part in (f"--{name}-address", f"http://127.0.0.1:{port}")),
                "--grpc-inference-port", "0", "--grpc-management-port", "0", "--max-request-size", str(LARGEST)]
         return Command(run, {"LOG_LOCATION": place.folder, "XDG_CACHE_HOME": place.folder, "RUST_LOG": LOG})

@@ -4,12 +4,16 @@ Before the rounds each is started once, uncounted: is its answer right, and how 
 fixed rates of the open loops are taken, the same for all: half of what the slowest holds, and half of what the fastest does.
 """
 
+import re
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import floors
 import processes
+from jobs import CACHE, ROOT
 from load import Load, send
 from running import Idle, Server, Trouble
 
@@ -70,8 +74,16 @@ def attempt(entries, peer, job, what):
         return what()
     except (Trouble, RuntimeError, OSError) as error:
         say(f"{job.name}: {error}")
-        entries[peer.name]["trouble"].append(str(error))
+        entries[peer.name]["trouble"].append(published(str(error)))
         return None
+
+
+def published(text):
+    """What a server said, without its colours and without where things lie on this machine."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    for place, name in ((ROOT, "."), (CACHE, "CACHE"), (Path.home(), "~"), (tempfile.gettempdir(), "TMP")):
+        text = text.replace(f"{place}/", f"{name}/")
+    return text
 
 
 def capacity(peer, job, setting, plan):

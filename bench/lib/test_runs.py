@@ -97,6 +97,10 @@ class ServersThatRun(unittest.TestCase):
         self.assertEqual(starts, "xx")
         self.assertEqual(processes.descendants(), [])
 
+    def test_what_it_said_is_published_without_places_of_this_machine(self):
+        said = f"\x1b[36mworker\x1b[0m {measure.CACHE}/a.py, {Path.home()}/b.py, {tempfile.gettempdir()}/c.py, {measure.ROOT}/d.py, /usr/e.py"
+        self.assertEqual(measure.published(said), "worker CACHE/a.py, ~/b.py, TMP/c.py, ./d.py, /usr/e.py")
+
     def test_one_that_is_wrong_is_not_timed(self):
         with self.assertRaisesRegex(running.Wrong, "2 numbers, not 3"), running.Server(Stub("[1, 2]"), self.job, peer.Setting()):
             self.fail("it was taken")

@@ -1,6 +1,9 @@
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use mar_engine::{Part, Request};
+
 use crate::support::fake::Control;
 use crate::support::http::{Answer, post};
 use crate::support::server::TestServer;
@@ -177,4 +180,22 @@ fn under_four_times_the_load_batches_are_nearly_full() {
     // Over 0.8 of a full batch in the mean, in whole numbers.
     println!("{requests} requests in {} batches of at most {BATCH}", batches.len());
     assert!(10 * requests > 8 * BATCH * batches.len(), "{} batches", batches.len());
+}
+
+#[test]
+fn what_is_decoded_on_another_thread_goes_on_to_a_worker_from_there() {
+    let store = Store::new();
+    let archive = store.fake_with("m", "1.0", "gated", "{}");
+    let (server, control) = TestServer::fake(&[&archive]);
+    let admission = server.engine.admit().unwrap();
+    let request =
+        Request { parts: vec![Part::field("body".into(), "x".into())], ..Request::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut answer = Box::pin(server.engine.predict(&admission, "m", None, request));
+    let begun = runtime.block_on(async { (&mut answer).now_or_never() });
+    assert!(begun.is_none());
+    // Nobody looks at the request meanwhile, as where the thread that took it is busy with another.
+    control.entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    control.release_all();
+    assert_eq!(runtime.block_on(answer).unwrap().response.body, "x");
 }

@@ -436,6 +436,43 @@ impl Drop for Slot {
     }
 }
 
+/// A slot that another thread may turn into a job, until this is dropped: who waits no longer takes the place back,
+/// though the other thread may never end.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Mutex<Option<Slot>>>);
+
+/// The other thread's end of a [`Place`].
+#[derive(Debug)]
+pub(crate) struct Lent(Arc<Mutex<Option<Slot>>>);
+
+impl Place {
+    pub(crate) fn new(slot: Slot) -> Self {
+        Self(Arc::new(Mutex::new(Some(slot))))
+    }
+
+    /// For the thread that makes the job.
+    pub(crate) fn lent(&self) -> Lent {
+        Lent(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let slot = self.0.lock().take();
+        drop(slot);
+    }
+}
+
+impl Lent {
+    /// Turns the place into a job, unless nobody waits for that any more.
+    pub(crate) fn push(self, job: Job) {
+        let slot = self.0.lock().take();
+        if let Some(slot) = slot {
+            slot.push(job);
+        }
+    }
+}
+
 fn no_worker_left() -> Error {
     Error::new(
         ErrorCode::Unavailable,
@@ -571,6 +608,27 @@ mod tests {
         let (job, _pending) = job(1);
         second.push(job);
         assert_eq!(queue.load(), (1, 1));
+    }
+
+    #[test]
+    fn a_place_on_another_thread_becomes_a_job_until_whoever_waits_for_it_has_gone() {
+        let queue = single(1);
+        let place = Place::new(queue.reserve().unwrap());
+        let (made, _pending) = job(1);
+        let lent = place.lent();
+        std::thread::spawn(move || lent.push(made)).join().unwrap();
+        drop(place);
+        assert_eq!(queue.load(), (1, 0), "it is the job's by now");
+        assert_eq!(values(&queue.pull(&NEVER).unwrap()), [1]);
+
+        let place = Place::new(queue.reserve().unwrap());
+        let lent = place.lent();
+        drop(place);
+        assert_eq!(queue.load(), (0, 1), "another's place is not kept by a thread that never ends");
+        let (made, mut pending) = job(2);
+        lent.push(made);
+        assert_eq!(queue.load(), (0, 1));
+        assert!(pending.reply.try_recv().is_err(), "nobody answers what nobody waits for");
     }
 
     #[test]

@@ -16,12 +16,12 @@ use crate::engine::Answered;
 use crate::events::{Outcome, Timing, VersionEvents};
 use crate::execution::Execution;
 use crate::infer::{Interface, TensorAnswer, TensorRequest};
-use crate::job::{Done, Job, Lane, Work};
+use crate::job::{Done, Job, Lane, Pending, Work};
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::pool::CpuPool;
 use crate::probe::Probe;
-use crate::queue::{JobQueue, QueueRules, Refused, Slot};
+use crate::queue::{JobQueue, Place, QueueRules, Refused, Slot};
 use crate::samples::{KnownAnswers, SamplesReport};
 use crate::seat::{WorkerInfo, WorkerState};
 use crate::wait::Wait;
@@ -365,17 +365,29 @@ impl ModelVersion {
         let deadline = arrived + plan.response_timeout;
         let id = request.id.clone();
         let request = Arc::new(request);
-        let inputs = {
+        let wait = loaded.wait(arrived, None);
+        let place = Place::new(slot);
+        let queued = {
             let bytes = request.parts.iter().map(|part| part.data.len()).sum();
             let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
-            let brief = loaded.handler.is_brief(bytes);
-            let preprocess = move || loaded.handler.preprocess(&request);
+            let (brief, place) = (loaded.handler.is_brief(bytes), place.lent());
+            let terms = wait.terms;
+            // Whoever decodes it queues it, because waking this thread in between takes as long as a small picture.
+            let preprocess = move || {
+                let inputs = loaded.handler.preprocess(&request)?;
+                let took = arrived.elapsed();
+                let work = Work::of_handler(inputs, loaded.shares_batches());
+                let (job, pending) = Job::new(id, work, terms);
+                place.push(job);
+                Ok((pending, took))
+            };
             pool.run_or_hand_over(brief, "preprocess", deadline, preprocess).await
         };
-        counted.timing.preprocess = arrived.elapsed();
         counted.timing.rows = 1;
-        let work = Work::of_handler(inputs?, loaded.shares_batches());
-        let outputs = self.work(slot, (id, work), loaded.wait(arrived, None), counted).await?;
+        let (pending, took) =
+            queued.inspect_err(|_| counted.timing.preprocess = arrived.elapsed())?;
+        counted.timing.preprocess = took;
+        let outputs = self.outputs(pending, wait, counted).await?;
         let encoding = Instant::now();
         // Encoding is the last stage: it has as long as a whole request, so that one which came back from
         // its worker just in time is not lost.
@@ -401,19 +413,18 @@ impl ModelVersion {
         counted.timing.rows = rows;
         let shares = loaded.interface.batched && loaded.shares_batches();
         let work = Work { lane: Lane::Network, inputs, rows, shares };
-        self.work(slot, (id, work), wait, counted).await
+        let (job, pending) = Job::new(id, work, wait.terms);
+        slot.push(job);
+        self.outputs(pending, wait, counted).await
     }
 
-    /// Gives work to a worker, and waits for what it makes of it.
-    async fn work(
+    /// What a worker makes of a job that waits in the queue.
+    async fn outputs(
         &self,
-        slot: Slot,
-        (id, work): (String, Work),
+        pending: Pending,
         wait: Wait,
         counted: &mut Counted<'_>,
     ) -> Result<Vec<Tensor>> {
-        let (job, pending) = Job::new(id, work, wait.terms);
-        slot.push(job);
         let done = self.answer(pending, wait).await?;
         counted.timing.queue = done.queue;
         counted.timing.inference = done.batch.total();
@@ -422,7 +433,7 @@ impl ModelVersion {
     }
 
     /// Waits for what a worker makes of a job.
-    async fn answer(&self, mut pending: crate::job::Pending, wait: Wait) -> Result<Done> {
+    async fn answer(&self, mut pending: Pending, wait: Wait) -> Result<Done> {
         // A job that was begun when its time in the queue is over may take until the overall deadline.
         for until in [wait.terms.deadline, wait.end] {
             match timeout_at(until.into(), &mut pending.reply).await {

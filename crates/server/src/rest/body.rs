@@ -2,7 +2,7 @@
 
 use actix_multipart::Multipart;
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -26,16 +26,15 @@ pub(crate) async fn parts(
     limit: usize,
 ) -> Result<Vec<Part>, HttpResponse> {
     let headers = request.headers();
-    let announced = headers.get("content-length").and_then(|value| value.to_str().ok());
-    if announced.and_then(|value| value.parse().ok()).is_some_and(|length: usize| length > limit) {
-        return Err(error::too_large());
-    }
-    let body = whole_body(payload, limit).await?;
+    let body = whole_body(headers, payload, limit).await?;
     let media_type = media_type(headers);
-    match media_type.map(str::to_ascii_lowercase).as_deref() {
-        Some("multipart/form-data") => multipart(headers, body).await,
-        Some("application/x-www-form-urlencoded") => Ok(urlencoded(body)),
-        _ => Ok(vec![whole(media_type, body)]),
+    let is = |name| media_type.is_some_and(|given| given.eq_ignore_ascii_case(name));
+    if is("multipart/form-data") {
+        multipart(headers, body).await
+    } else if is("application/x-www-form-urlencoded") {
+        Ok(urlencoded(body))
+    } else {
+        Ok(vec![whole(media_type, body)])
     }
 }
 
@@ -63,9 +62,15 @@ pub(crate) fn sole(parts: &[Part]) -> Option<&Part> {
 
 /// The body in one piece.
 pub(crate) async fn whole_body(
+    headers: &HeaderMap,
     mut payload: web::Payload,
     limit: usize,
 ) -> Result<Bytes, HttpResponse> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced: usize = announced.and_then(|value| value.parse().ok()).unwrap_or(0);
+    if announced > limit {
+        return Err(error::too_large());
+    }
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|reason| {
@@ -79,6 +84,10 @@ pub(crate) async fn whole_body(
         })?;
         if body.len() + chunk.len() > limit {
             return Err(error::too_large());
+        }
+        if body.is_empty() {
+            // Once some of it is there, so that a client which announces much and sends nothing holds nothing.
+            body.reserve(announced.max(chunk.len()));
         }
         body.extend_from_slice(&chunk);
     }

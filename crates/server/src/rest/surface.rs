@@ -34,13 +34,16 @@ fn natural(path: &str) -> Surface {
 /// The surface whose key a request needs, where `answering` is the one that answers it: below `/v2`, which is
 /// inference's, what changes the server for everybody needs management's key.
 pub(super) fn guarding(answering: Surface, method: &Method, path: &str) -> Surface {
+    if answering != Surface::Inference || !is_v2(path) {
+        return answering;
+    }
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let changes = match segments[..] {
         ["v2", "repository", .., "load" | "unload"] => true,
         ["v2", "logging"] | ["v2", .., "trace", "setting"] => *method != Method::GET,
         _ => false,
     };
-    if changes && answering == Surface::Inference { Surface::Management } else { answering }
+    if changes { Surface::Management } else { answering }
 }
 
 /// Whether a path is one of the Open Inference Protocol's, whose errors have a form of their own.

@@ -23,7 +23,8 @@ pub(super) async fn from_json(
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let body = match body::whole_body(payload, shared.settings.max_request_size).await {
+    let limit = shared.settings.max_request_size;
+    let body = match body::whole_body(request.headers(), payload, limit).await {
         Ok(body) => body,
         Err(refused) => return refused,
     };

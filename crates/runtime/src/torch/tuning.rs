@@ -22,7 +22,7 @@ use super::trials::Trials;
 use crate::failure;
 
 /// A pass that takes a larger share of the time there is to choose is timed on smaller images, if it can be.
-const QUICK: u32 = 10;
+const QUICK: u32 = 5;
 
 const NOBODY_SAYS: &str = "nobody says what it takes; declare its inputs' shapes, or name a form";
 /// Whether the choice was made at an earlier load.

@@ -116,13 +116,10 @@ def install(peers, jobs, only_peers=False):
     for peer in peers:
         reason = peer.missing()
         if reason is None:
-            began, new = time.monotonic(), not (peer.home() / "complete").exists() if peer.requirements().exists() else False
             try:
                 peer.install()
             except (OSError, subprocess.CalledProcessError) as error:
                 reason = f"it could not be installed: {error}"
-            if new and (peer.home() / "complete").exists():
-                (peer.home() / "complete").write_text(f"{time.monotonic() - began:.0f}\n", encoding="utf-8")
         if reason is None:
             able.append(peer)
         else:
@@ -149,10 +146,8 @@ def about_servers(peers, setting):
         name = peer.folder.name
         if name in told or peer.name.startswith("floor/"):
             continue
-        complete = peer.home() / "complete" if peer.requirements().exists() else None
-        seconds = complete.read_text().strip() if complete and complete.exists() else ""
         told[name] = {
-            "versions": peer.versions(), "install_seconds": float(seconds) if seconds else None,
+            "versions": peer.versions(), "install_seconds": peer.install_seconds(),
             "install_bytes": processes.tree_bytes(peer.installed()), "idle": measure.idle(peer, setting),
         }
     return told

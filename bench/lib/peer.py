@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,15 +112,23 @@ class Peer:
         return None
 
     def install(self):
-        """Installs what is not there. A virtual environment with the pinned packages, `complete` written last."""
+        """Installs what is not there. A virtual environment with the pinned packages; `complete` is written last, and
+        holds the seconds that it took, downloads included."""
         if self.given() or (self.home() / "complete").exists():
             return
+        begun = time.monotonic()
         shutil.rmtree(self.home(), ignore_errors=True)
         self.home().parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "venv", self.home()], check=True, stdout=sys.stderr)
         self.pip("--require-hashes", "--no-deps", "--requirement", self.requirements())
         self.after_install()
-        (self.home() / "complete").touch()
+        (self.home() / "complete").write_text(f"{time.monotonic() - begun:.1f}\n", encoding="utf-8")
+
+    def install_seconds(self):
+        """How long its installation took, with its downloads; None where nobody noted it."""
+        complete = self.home() / "complete" if self.requirements().exists() and not self.given() else None
+        noted = complete.read_text(encoding="utf-8").strip() if complete and complete.exists() else ""
+        return float(noted) if noted else None
 
     def after_install(self):
         """What is to be done in the new environment beyond its packages."""

@@ -2,10 +2,14 @@
 
 import base64
 import json
+import os
 import re
+import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import answers
 import jobs
@@ -39,6 +43,31 @@ class AllTest(unittest.TestCase):
         theirs = re.search(r'version = "(.*)"', (jobs.ROOT / "scripts/lib/fetch_onnxruntime.py").read_text()).group(1)
         for name, one in OURS.items():
             self.assertIn(f"\nonnxruntime=={theirs} \\", one.requirements().read_text(), name)
+
+    def test_an_installation_is_made_once_and_its_seconds_are_told(self):
+        class Bare(peer.Peer):
+            def requirements(self):
+                return folder / "requirements.txt"
+
+            def home(self):
+                return folder / "environment"
+
+            def pip(self, *arguments):
+                asked.append(arguments)
+
+        with tempfile.TemporaryDirectory() as made, mock.patch.dict(os.environ, {}):
+            folder, asked = Path(made), []
+            (folder / "requirements.txt").write_text("")
+            os.environ.pop("BENCH_PYTHON_BARE", None)
+            one = Bare(folder / "bare")
+            self.assertIsNone(one.install_seconds(), "it is not there yet")
+            begun = time.monotonic()
+            one.install()
+            self.assertTrue(0 < one.install_seconds() <= time.monotonic() - begun + 0.1)
+            one.install()
+            self.assertEqual(len(asked), 1, "the second time it is there")
+            os.environ["BENCH_PYTHON_BARE"] = sys.executable
+            self.assertIsNone(one.install_seconds(), "nobody knows how long an environment that is given took")
 
     def test_each_gets_the_port_the_job_and_no_more_threads_than_the_setting(self):
         for name, one in OURS.items():

@@ -44,6 +44,7 @@ def parsed(arguments):
     parser.add_argument("--workers", type=int, default=1, help="forward passes at once, of every server [default: 1]")
     parser.add_argument("--threads", type=int, default=1, help="threads of a forward pass, of every server [default: 1]")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results", help="folder of the results [default: bench/results]")
+    parser.add_argument("--add", action="store_true", help="add to the results of the same day; else they are replaced")
     parser.add_argument("--check", action="store_true", help="end with 1 where what must hold is missed")
     parser.add_argument("--no-plots", action="store_true", help="draw nothing, and install nothing to draw with")
     parser.add_argument("--list", action="store_true", help="print jobs and peers, and do nothing")
@@ -165,14 +166,29 @@ def plan_of(options):
     return measure.Plan(options.rounds, options.seconds, warm_up, 1 if options.quick else 2, options.minutes)
 
 
-def run(options, jobs, peers, reasons):
-    """Measures, and returns the results."""
-    setting, plan = Setting(options.workers, options.threads), plan_of(options)
+def begun(options):
+    """Results without figures, or those of the same day where these are added to.
+
+    Raises ValueError where those were not measured as these will be.
+    """
     results = {
         "date": datetime.date.today().isoformat(), "machine": machine(), "oha": load.VERSION, "load_average": [os.getloadavg()[0], 0],
-        "setting": vars(setting), "plan": vars(plan),
-        "missing": reasons, "servers": about_servers(peers, setting), "jobs": {},
+        "setting": vars(Setting(options.workers, options.threads)), "missing": {}, "servers": {}, "jobs": {},
     }
+    file = options.out / f"{results['date']}.json"
+    if not options.add or not file.exists():
+        return results
+    before = json.loads(file.read_text(encoding="utf-8"))
+    for what in ("machine", "setting", "oha"):
+        if before[what] != results[what]:
+            raise ValueError(f"{file} cannot be added to: its {what} is {before[what]}, and here it is {results[what]}; give another --out")
+    return before
+
+
+def run(options, jobs, peers, results):
+    """Measures, and puts it into the results."""
+    setting, plan = Setting(options.workers, options.threads), plan_of(options)
+    results["servers"].update(about_servers(peers, setting))
     ours = {peer.form: peer for peer in peers if peer.folder.name == "marserve" and not peer.batch}
     for job in jobs:
         taking_part = forms(job, peers, options)
@@ -180,7 +196,6 @@ def run(options, jobs, peers, reasons):
         results["jobs"][job.name] = measure.measure(job, [*taking_part, *empty(job)], setting, plan, bare)
         results["load_average"][1] = os.getloadavg()[0]
         write(results, options.out)
-    return results
 
 
 def empty(job):
@@ -190,7 +205,7 @@ def empty(job):
 
 
 def write(results, folder):
-    """DATE.json and DATE.md; what is there of the same day is replaced."""
+    """DATE.json and DATE.md."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{results['date']}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (folder / f"{results['date']}.md").write_text(report.page(results), encoding="utf-8")
@@ -228,6 +243,7 @@ def main(arguments=None):
         return 0
     try:
         jobs, peers = chosen(options, known)
+        results = begun(options)
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -240,7 +256,8 @@ def main(arguments=None):
     if options.install_only or not able:
         return 0 if able else 1
     began = time.monotonic()
-    results = run(options, jobs, able, reasons)
+    results["missing"].update(reasons)
+    run(options, jobs, able, results)
     if not options.no_plots and not options.quick:
         plot(results, options.out)
     print(report.must_hold(results))

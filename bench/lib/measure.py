@@ -65,7 +65,8 @@ def measure(job, peers, setting, plan, marserve):
         steps += [lambda peer=peer, long=long: measured(entries, peer, job, setting, (plan, loads, long)) for peer in able]
         for step in steps if number % 2 == 0 else reversed(steps):
             step()
-    return {"title": job.title, "batch": job.batch, "delay": job.delay, "rates": rates, "bare": bare, "entries": entries}
+    about = {"title": job.title, "batch": job.batch, "delay": job.delay, "plan": vars(plan), "rates": rates}
+    return {**about, "bare": bare, "entries": entries}
 
 
 def attempt(entries, peer, job, what):

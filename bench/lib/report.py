@@ -15,16 +15,19 @@ def page(results):
 
 
 def machine(results):
-    told, setting, plan = results["machine"], results["setting"], results["plan"]
+    told, setting = results["machine"], results["setting"]
     begin, end = results["load_average"]
     return (
         f"{told['cpu']}, {told['cores']} cores, {told['memory'] / 2**30:.0f} GiB, {told['system']}. Each server alone, on loopback, with"
-        f" {counted(setting['workers'], 'worker')} of {counted(setting['threads'], 'thread')}; {counted(plan['rounds'], 'round')} in turn"
-        f" (A B C, C B A), {plan['seconds']:g} s each load after {plan['warm_up']:g} s that are not counted. Load generator: oha"
+        f" {counted(setting['workers'], 'worker')} of {counted(setting['threads'], 'thread')}, in turn (A B C, C B A). Load generator: oha"
         f" {results['oha']}, on the same cores. Load of the machine when it began: {begin:.2f}; when it ended: {end:.2f}.\n\n"
         "Figures are medians of the rounds, and in brackets the rounds' quartiles. Every answer's status is counted, and every server's"
         " answer was held against the right one before and after it was timed."
     )
+
+
+def rounds(plan):
+    return f"{counted(plan['rounds'], 'round')}, {plan['seconds']:g} s each load after {plan['warm_up']:g} s that are not counted."
 
 
 def counted(count, noun):
@@ -65,7 +68,7 @@ def short(value, digits=3):
 
 
 def section(name, job):
-    parts = [f"## {name}", f"{job['title'][0].upper()}{job['title'][1:]}." + batches(job)]
+    parts = [f"## {name}", f"{job['title'][0].upper()}{job['title'][1:]}.{batches(job)} {rounds(job['plan'])}"]
     able = {key: entry for key, entry in job["entries"].items() if any(entry["rounds"])}
     if able:
         parts += [closed(able, job), opened(able, job["rates"]), costs(able), picture(job)]

@@ -15,8 +15,8 @@ def results(**entries):
     return {
         "date": "2026-01-02", "oha": "1.2.3", "load_average": [0.1, 0.2], "setting": {"workers": 1, "threads": 2},
         "machine": {"cpu": "A processor", "cores": 2, "memory": 8 << 30, "system": "Linux 6"},
-        "plan": {"rounds": 3, "seconds": 2, "warm_up": 1}, "missing": {"ray/onnx": "there is no `ray`"},
+        "missing": {"ray/onnx": "there is no `ray`"},
         "servers": {"marserve": {"versions": {"marserve": "0.1"}, "install_seconds": None, "install_bytes": 5e6, "idle": None}},
-        "jobs": {"empty-tensor": {"title": "nothing", "batch": 1, "delay": 1, "rates": [], "entries": names,
+        "jobs": {"empty-tensor": {"title": "nothing", "batch": 1, "delay": 1, "rates": [], "entries": names, "plan": {"rounds": 3, "seconds": 2, "warm_up": 1},
                                   "bare": {"torchscript": [{"throughput": 100.0}, {"throughput": 110.0}]}}},
     }

@@ -291,6 +291,18 @@ class WhatIsChosen(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "no job x; known: empty-tensor"):
             self.choose("--jobs", "x")
 
+    def test_results_of_the_day_are_added_to_where_they_were_measured_alike(self):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = lambda *more: command.begun(command.parsed(["--out", folder, *more]))  # noqa: E731
+            self.assertEqual(begun("--add")["jobs"], {}, "there is nothing yet")
+            before = begun()
+            before["jobs"] = results(marserve_onnx=entry("m", 1))["jobs"]
+            command.write(before, Path(folder))
+            self.assertEqual(begun()["jobs"], {}, "without being asked to, it replaces what is there")
+            self.assertEqual(begun("--add"), before)
+            with self.assertRaisesRegex(ValueError, r"its setting is \{'workers': 1.*and here it is \{'workers': 2.*give another --out"):
+                begun("--add", "--workers", "2")
+
     def test_numbers_that_measure_nothing_are_refused(self):
         with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
             command.parsed(["--rounds", "-1"])

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::labels::Labels;
 
+/// Bytes of numbers that are read, or written, in some microseconds, whichever form they have.
+pub(crate) const BRIEF: usize = 1024;
+
 /// A value as JSON, to the byte what TorchServe sends for it.
 ///
 /// # Errors

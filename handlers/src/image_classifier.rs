@@ -116,6 +116,11 @@ impl Handler for ImageClassifier {
         batch.through(model, epilogue)
     }
 
+    /// A few numbers.
+    fn postprocess_is_brief(&self, bytes: usize) -> bool {
+        bytes <= answer::BRIEF
+    }
+
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
         let scores = answer::scores(&outputs, NAME)?;
         let (top_k, threshold) = self.wanted(request)?;
@@ -199,6 +204,15 @@ mod tests {
         let answer: Value =
             serde_json::from_slice(&answered(section, scores, query).unwrap().body).unwrap();
         answer.as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn few_classes_are_written_at_once_and_no_image_is_decoded_so() {
+        let classifier =
+            ImageClassifier::initialize(&context("no such folder", &json!({}))).unwrap();
+        assert!(classifier.postprocess_is_brief(256 * 4));
+        assert!(!classifier.postprocess_is_brief(1000 * 4));
+        assert!(!classifier.preprocess_is_brief(1), "a small file may hold a large picture");
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Handler for ImageRegressor {
         input::stages(request, &self.pipeline, self.preprocess(request)?)
     }
 
+    /// A few numbers.
+    fn postprocess_is_brief(&self, bytes: usize) -> bool {
+        bytes <= answer::BRIEF
+    }
+
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
         let output = answer::first(&outputs)?;
         let numbers = answer::floats(output).filter(|_| output.shape().len() < 2);

@@ -199,3 +199,13 @@ fn what_is_decoded_on_another_thread_goes_on_to_a_worker_from_there() {
     control.release_all();
     assert_eq!(runtime.block_on(answer).unwrap().response.body, "x");
 }
+
+#[test]
+fn an_answer_that_is_brief_to_write_is_written_where_the_request_is_and_others_on_the_pool() {
+    let store = Store::new();
+    let archive = store.fake_with("m", "1.0", "echo", "{}");
+    let (server, _control) = TestServer::fake(&[&archive]);
+    let thread = |body: &[u8]| post(&server.inference("/predictions/m"), body).text().to_owned();
+    assert!(thread(b"name the thread").starts_with("cpu-"));
+    assert!(!thread(b"name the thread at once").starts_with("cpu-"));
+}

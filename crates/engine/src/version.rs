@@ -370,7 +370,7 @@ impl ModelVersion {
         let queued = {
             let bytes = request.parts.iter().map(|part| part.data.len()).sum();
             let (loaded, request) = (Arc::clone(&loaded), Arc::clone(&request));
-            let (brief, place) = (loaded.handler.is_brief(bytes), place.lent());
+            let (brief, place) = (loaded.handler.preprocess_is_brief(bytes), place.lent());
             let terms = wait.terms;
             // Whoever decodes it queues it, because waking this thread in between takes as long as a small picture.
             let preprocess = move || {
@@ -392,8 +392,8 @@ impl ModelVersion {
         // Encoding is the last stage: it has as long as a whole request, so that one which came back from
         // its worker just in time is not lost.
         let deadline = encoding + plan.response_timeout;
-        let brief =
-            loaded.handler.is_brief(outputs.iter().map(|output| output.bytes().len()).sum());
+        let bytes = outputs.iter().map(|output| output.bytes().len()).sum();
+        let brief = loaded.handler.postprocess_is_brief(bytes);
         let postprocess = move || loaded.handler.postprocess(outputs, &request);
         let response = pool.run_or_hand_over(brief, "postprocess", deadline, postprocess).await;
         counted.timing.postprocess = encoding.elapsed();

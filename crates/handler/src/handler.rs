@@ -64,10 +64,16 @@ pub trait Handler: Send + Sync + 'static {
         true
     }
 
-    /// Whether `preprocess` of a request of so many bytes, and `postprocess` of so many, take less than it takes to
-    /// hand work to another thread, which is some 20 µs, and never wait for anything. Both then run where requests
-    /// arrive, and hold up those behind them for as long. By default neither does.
-    fn is_brief(&self, bytes: usize) -> bool {
+    /// Whether `preprocess` of a request of so many bytes takes less than it takes to hand work to another thread,
+    /// which is some 20 µs, and never waits for anything. It then runs where requests arrive, and holds up those
+    /// behind it for as long. By default it does not.
+    fn preprocess_is_brief(&self, bytes: usize) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// The same of `postprocess`, of outputs of so many bytes.
+    fn postprocess_is_brief(&self, bytes: usize) -> bool {
         let _ = bytes;
         false
     }

@@ -18,14 +18,12 @@ use serde_json::{Map, Value};
 
 use self::columns::{Columns, Written as WrittenColumns};
 use self::declared::Input;
+use crate::answer::BRIEF;
 use crate::labels::{Labels, Written};
 use crate::section;
 
 /// The name that archives know it by.
 pub(crate) const NAME: &str = "tensor";
-
-/// Bytes of a request, or of a network's outputs, that are read and written in some microseconds.
-const BRIEF: usize = 1024;
 
 /// Any network: tensors as JSON, as NumPy's files or as bytes go in, each without a batch dimension, and
 /// its outputs come back in the form that the client asks for.
@@ -104,7 +102,12 @@ impl Handler for TensorHandler {
     }
 
     /// A few numbers, whichever form they have.
-    fn is_brief(&self, bytes: usize) -> bool {
+    fn preprocess_is_brief(&self, bytes: usize) -> bool {
+        bytes <= BRIEF
+    }
+
+    /// A few numbers, whichever form they have.
+    fn postprocess_is_brief(&self, bytes: usize) -> bool {
         bytes <= BRIEF
     }
 

@@ -107,6 +107,11 @@ impl Handler for TextClassifier {
         Batch::new(model.forward(inputs, Epilogue::Softmax { dim: CLASSES_DIM })?, len)?.split()
     }
 
+    /// A few numbers.
+    fn postprocess_is_brief(&self, bytes: usize) -> bool {
+        bytes <= answer::BRIEF
+    }
+
     fn postprocess(&self, outputs: Vec<Tensor>, _: &Request) -> Result<Response> {
         let scores = answer::scores(&outputs, NAME)?;
         let classes = scores.iter().copied().enumerate();

@@ -235,6 +235,9 @@ impl Model for FakeModel {
     }
 }
 
+/// What is answered without a long way.
+const BRIEF: &str = "name the thread at once";
+
 /// Sends the payload's bytes through the model and back, unless they ask for something else. The header
 /// `x-describe` asks for a description of the request, whatever its body is.
 struct Echo {
@@ -290,6 +293,10 @@ impl Handler for Echo {
         Ok(vec![Tensor::from_vec(&[data.len()], data.to_vec())?])
     }
 
+    fn postprocess_is_brief(&self, bytes: usize) -> bool {
+        bytes == BRIEF.len()
+    }
+
     fn postprocess(&self, outputs: Vec<Tensor>, request: &Request) -> Result<Response> {
         let echoed = outputs[0].bytes();
         let text = String::from_utf8_lossy(echoed);
@@ -307,6 +314,9 @@ impl Handler for Echo {
                 }).collect::<Vec<_>>(),
             })),
             "hang in postprocess" => Self::hang(),
+            "name the thread" | BRIEF => {
+                Ok(Response::bytes("", std::thread::current().name().unwrap_or("").to_owned()))
+            }
             "be a teapot" => Ok(Response {
                 status: 418,
                 content_type: None,

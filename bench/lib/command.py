@@ -194,6 +194,7 @@ def run(options, jobs, peers, results):
         taking_part = forms(job, peers, options)
         bare = {form: peer for form, peer in ours.items() if peer in taking_part}
         results["jobs"][job.name] = measure.measure(job, [*taking_part, *empty(job)], setting, plan, bare)
+        results["jobs"] = {one.name: results["jobs"][one.name] for one in JOBS if one.name in results["jobs"]}
         results["load_average"][1] = os.getloadavg()[0]
         write(results, options.out)
 

@@ -5,8 +5,8 @@
 //! queue until a whole batch is ready, so that idle workers never split one between them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use mar_handler::{Error, ErrorCode, Result};
@@ -443,7 +443,7 @@ pub(crate) struct Place(Arc<Mutex<Option<Slot>>>);
 
 /// The other thread's end of a [`Place`].
 #[derive(Debug)]
-pub(crate) struct Lent(Arc<Mutex<Option<Slot>>>);
+pub(crate) struct Lent(Weak<Mutex<Option<Slot>>>);
 
 impl Place {
     pub(crate) fn new(slot: Slot) -> Self {
@@ -452,21 +452,14 @@ impl Place {
 
     /// For the thread that makes the job.
     pub(crate) fn lent(&self) -> Lent {
-        Lent(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let slot = self.0.lock().take();
-        drop(slot);
+        Lent(Arc::downgrade(&self.0))
     }
 }
 
 impl Lent {
     /// Turns the place into a job, unless nobody waits for that any more.
     pub(crate) fn push(self, job: Job) {
-        let slot = self.0.lock().take();
+        let slot = self.0.upgrade().and_then(|place| place.lock().take());
         if let Some(slot) = slot {
             slot.push(job);
         }

@@ -384,8 +384,8 @@ impl ModelVersion {
             pool.run_or_hand_over(brief, "preprocess", deadline, preprocess).await
         };
         counted.timing.rows = 1;
-        let (pending, took) =
-            queued.inspect_err(|_| counted.timing.preprocess = arrived.elapsed())?;
+        counted.timing.preprocess = arrived.elapsed();
+        let (pending, took) = queued?;
         counted.timing.preprocess = took;
         let outputs = self.outputs(pending, wait, counted).await?;
         let encoding = Instant::now();

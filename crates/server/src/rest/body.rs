@@ -60,34 +60,42 @@ pub(crate) fn sole(parts: &[Part]) -> Option<&Part> {
     parts.iter().find(|part| part.name == BODY).filter(|_| parts.len() == 1)
 }
 
+/// The length that a body is announced to have; 0 where it is not.
+pub(crate) fn announced(headers: &HeaderMap) -> usize {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// What is told of a body that does not arrive.
+pub(crate) fn not_whole(reason: &PayloadError) -> String {
+    let reason = match reason {
+        PayloadError::Incomplete(_) => {
+            "the connection ended before it, or a chunk of it is malformed".to_owned()
+        }
+        other => other.to_string(),
+    };
+    format!("the body did not arrive whole: {reason}")
+}
+
 /// The body in one piece.
 pub(crate) async fn whole_body(
     headers: &HeaderMap,
     mut payload: web::Payload,
     limit: usize,
 ) -> Result<Bytes, HttpResponse> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced: usize = announced.and_then(|value| value.parse().ok()).unwrap_or(0);
+    let announced = announced(headers);
     if announced > limit {
         return Err(error::too_large());
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|reason| {
-            let reason = match reason {
-                PayloadError::Incomplete(_) => {
-                    "the connection ended before it, or a chunk of it is malformed".to_owned()
-                }
-                other => other.to_string(),
-            };
-            error::bad_request(&format!("the body did not arrive whole: {reason}"))
-        })?;
+        let chunk = chunk.map_err(|reason| error::bad_request(&not_whole(&reason)))?;
         if body.len() + chunk.len() > limit {
             return Err(error::too_large());
         }
         if body.is_empty() {
             // Once some of it is there, so that a client which announces much and sends nothing holds nothing.
-            body.reserve(announced.max(chunk.len()));
+            body.reserve(announced);
         }
         body.extend_from_slice(&chunk);
     }

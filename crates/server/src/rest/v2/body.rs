@@ -1,6 +1,5 @@
 //! The body of a request, in one piece, as it was before a client compressed it.
 
-use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -10,6 +9,7 @@ use mar_oip::AlignedBuffer;
 
 use super::encoding::{self, Encoding};
 use super::error;
+use crate::rest::body::{announced, not_whole};
 
 /// Reads a body of at most `limit` bytes, also once it is inflated, so that its byte at `aligned` can be read as
 /// numbers of any width.
@@ -24,14 +24,14 @@ pub(super) async fn whole(
 ) -> Result<Bytes, HttpResponse> {
     let encodings = request.headers().get_all(CONTENT_ENCODING);
     let encoding = Encoding::of_request(encodings).map_err(|()| error::unknown_encoding())?;
-    let announced = request.headers().get("content-length").and_then(|value| value.to_str().ok());
-    let announced: usize = announced.and_then(|value| value.parse().ok()).unwrap_or(0);
+    let announced = announced(request.headers());
     if announced > limit {
         return Err(error::too_large(limit));
     }
     let mut body = AlignedBuffer::new(aligned, announced);
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|reason| not_whole(&reason))?;
+        let chunk =
+            chunk.map_err(|reason| error::body(StatusCode::BAD_REQUEST, &not_whole(&reason)))?;
         if body.len() + chunk.len() > limit {
             return Err(error::too_large(limit));
         }
@@ -49,15 +49,4 @@ pub(super) async fn whole(
         )),
         Err(_) => Err(error::body(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")),
     }
-}
-
-fn not_whole(reason: &PayloadError) -> HttpResponse {
-    let reason = match reason {
-        PayloadError::Incomplete(_) => {
-            "the connection ended before it, or a chunk of it is malformed".to_owned()
-        }
-        other => other.to_string(),
-    };
-    let message = format!("the body did not arrive whole: {reason}");
-    error::body(StatusCode::BAD_REQUEST, &message)
 }
